@@ -1,0 +1,198 @@
+"""Projects, their rules, the machines, and what it all costs."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Count, F, Q
+from django.http import Http404
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from aoweb.api import represent
+from aoweb.api.answer_shapes import HostShape, NotificationShape, ProjectShape, RuleShape, UsageShape
+from aoweb.api.base import ApiView
+from aoweb.api.documenting import lists, page, reads, writes
+from aoweb.api.idempotency import idempotent
+from aoweb.api.pagination import page_of
+from aoweb.api.request_shapes import HostChange, NewOverride, ProjectParameter
+from aoweb.permissions import Verb
+from orchestrator.domain.durations import format_duration, parse_duration
+from orchestrator.domain.rules import Override, Priority, Reply, Trigger
+from orchestrator.models import Host, Notification, Project, Task, Turn
+from orchestrator.services import events, rules
+
+
+class Projects(ApiView):
+    """The projects that the asker may see."""
+
+    @lists("projects_list", ProjectShape)
+    def get(self, request: Request) -> Response:
+        found = page_of(request, Project.objects.visible_to(self.user), newest_first=False)
+        return Response(found.answer([represent.project(row) for row in found.rows]))
+
+
+class ProjectDetail(ApiView):
+    """One project."""
+
+    @reads("projects_retrieve", ProjectShape)
+    def get(self, request: Request, key: str) -> Response:
+        return Response(represent.project(self.find_project(key)))
+
+
+class Rules(ApiView):
+    """The effective rule of every trigger, and which place set each field."""
+
+    @reads("rules_list", page(RuleShape), parameters=[ProjectParameter])
+    def get(self, request: Request) -> Response:
+        key = self.query(ProjectParameter).get("project")
+        project = self.find_project(key) if key else None
+        results = [_rule(trigger, told, project) for trigger, told in rules.explained(project).items()]
+        return Response({"next": None, "previous": None, "results": results})
+
+    @writes("rules_update", NewOverride, RuleShape, code=200)
+    @idempotent
+    def put(self, request: Request) -> Response:
+        """Make these fields all that the project (or, without one, the installation) sets for the trigger; null or absent: inherited."""
+        wanted = self.body(NewOverride)
+        key = wanted.pop("project", None)
+        if key is None:
+            self.require_superuser()
+        project = self.find_project(key, Verb.CONFIGURE) if key is not None else None
+        override = _override(wanted)
+        with transaction.atomic():
+            if rules.set_override(override, project=project):
+                actor = self.actor()
+                text = f"{actor.name} set the rule {override.trigger} of {project or 'all projects'}"
+                events.record(
+                    kind="rule.set", text=text, project=project, actor=actor, at=actor.at, data=_plain_fields(wanted)
+                )
+                Task.objects.filter(outcome="", **({"project": project} if project else {})).update(wake_at=actor.at)
+        return Response(_rule(override.trigger, rules.explained(project)[override.trigger], project))
+
+
+def _override(wanted: dict[str, Any]) -> Override:
+    """The validated body as the domain's value. Raises `ValidationError` on durations that cannot be read."""
+    read: dict[str, Any] = {}
+    for name, reader in (("escalate_after", rules.parse_escalate_after), ("threshold", parse_duration)):
+        text = wanted.get(name)
+        try:
+            read[name] = reader(text) if text else None
+        except (ValueError, OverflowError) as error:
+            raise ValidationError({name: [str(error)]}) from error
+    return Override(
+        trigger=Trigger(wanted["trigger"]),
+        auto=wanted.get("auto"),
+        action=tuple(Reply(word) for word in wanted["action"]) if wanted.get("action") else None,
+        priority=Priority(wanted["priority"]) if wanted.get("priority") else None,
+        message=wanted.get("message") or None,
+        retries=wanted.get("retries"),
+        include_summary=wanted.get("include_summary"),
+        **read,
+    )
+
+
+def _rule(trigger: Trigger, told: dict[str, rules.Explained], project: Project | None) -> dict[str, Any]:
+    values = {name: {"value": _plain(one.value), "from": str(one.source)} for name, one in told.items()}
+    return {"trigger": str(trigger), "project": project.key if project else None, "values": values}
+
+
+def _plain(value: object) -> object:
+    match value:
+        case timedelta():
+            return format_duration(value)
+        case tuple():
+            return [str(one) for one in value]
+        case _:
+            return value
+
+
+def _plain_fields(wanted: dict[str, Any]) -> dict[str, object]:
+    return {name: value for name, value in wanted.items() if value is not None}
+
+
+class Hosts(ApiView):
+    """The machines on which sessions run. Those who see a project may know where its work happens."""
+
+    @lists("hosts_list", HostShape)
+    def get(self, request: Request) -> Response:
+        found = page_of(request, _hosts(), newest_first=False)
+        return Response(found.answer([represent.host(row, row.live) for row in found.rows]))
+
+
+class HostDetail(ApiView):
+    """One machine."""
+
+    @reads("hosts_retrieve", HostShape)
+    def get(self, request: Request, name: str) -> Response:
+        return Response(_host(name))
+
+    @writes("hosts_update", HostChange, HostShape, code=200)
+    @idempotent
+    def patch(self, request: Request, name: str) -> Response:
+        """Drain it, or change how much it takes."""
+        self.require_superuser()
+        wanted = self.body(HostChange)
+        if wanted and Host.objects.filter(name=name).update(**wanted):
+            actor = self.actor()
+            events.record(
+                kind="host.changed", text=f"{actor.name} changed the host {name}", actor=actor, at=actor.at, data=wanted
+            )
+        return Response(_host(name))
+
+
+def _hosts() -> Any:
+    return Host.objects.annotate(live=Count("sessions", filter=Q(sessions__ended_at__isnull=True)))
+
+
+def _host(name: str) -> dict[str, Any]:
+    row = _hosts().filter(name=name).first()
+    if row is None:
+        raise Http404
+    return represent.host(row, row.live)
+
+
+class Notifications(ApiView):
+    """Interruptions on their way to people: sent, waiting, or with the error of the last try."""
+
+    @lists("notifications_list", NotificationShape)
+    def get(self, request: Request) -> Response:
+        rows = Notification.objects.select_related("interruption", "channel")
+        if not self.user.is_superuser:
+            rows = rows.filter(interruption__task__in=Task.objects.visible_to(self.user))
+        found = page_of(request, rows)
+        results = [
+            {
+                "id": row.pk,
+                "interruption": row.interruption_id,
+                "task": row.interruption.task_id,
+                "channel": row.channel.name,
+                "sent_at": row.sent_at,
+                "error": row.error,
+            }
+            for row in found.rows
+        ]
+        return Response(found.answer(results))
+
+
+class Usage(ApiView):
+    """Tokens and dollars, by project."""
+
+    @reads("usage_retrieve", UsageShape, parameters=[ProjectParameter])
+    def get(self, request: Request) -> Response:
+        key = self.query(ProjectParameter).get("project")
+        visible = Project.objects.visible_to(self.user)
+        if key:
+            visible = visible.filter(pk=self.find_project(key).pk)
+        rows = (
+            Turn.objects.filter(session__task__project__in=visible.values("pk"))
+            .order_by()
+            .values(project=F("session__task__project__key"))
+            .annotate(**represent.USAGE)
+            .order_by("project")
+        )
+        results = [{"project": row["project"], **represent.usage_of(row)} for row in rows]
+        return Response({"results": results, "total": represent.total(results)})

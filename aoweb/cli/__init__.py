@@ -1,0 +1,1 @@
+"""The `ao` client: everything that only calls the API."""

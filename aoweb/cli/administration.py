@@ -1,0 +1,226 @@
+"""The commands about the installation: rules, the configuration file, hosts, tokens, the board."""
+
+from __future__ import annotations
+
+import json
+import sys
+import webbrowser
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from aoweb.cli import printing
+from aoweb.cli.commands import command
+from aoweb.cli.service import Failed, Misused, Service
+
+tokens = typer.Typer(help="Make, list and revoke tokens.", no_args_is_help=True)
+NUMBERS = frozenset({"retries"})
+LARGEST_FILE = 500_000
+
+
+class Scope(StrEnum):
+    READ = "read"
+    WRITE = "write"
+
+
+def rules(
+    service: Service,
+    *,
+    project: Annotated[
+        str | None, typer.Option("--project", "-p", help="The project; else what holds for all.")
+    ] = None,
+    trigger: Annotated[str | None, typer.Option("--trigger", help="One trigger, such as ci-failed.")] = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="retries=3, auto=false, escalate_after=1h; again for more."),
+    ] = None,
+) -> None:
+    """Show the effective rules and where each field came from, or set a trigger's fields."""
+    if change is not None:
+        if trigger is None:
+            raise Misused("say which rule with --trigger")
+        fields = dict(_field(one) for one in change)
+        service.write("/rules/", {"project": project, "trigger": trigger, **fields}, method="PUT")
+    rows = [row for row in service.get("/rules/", project=project)["results"] if trigger in {None, row["trigger"]}]
+    if service.as_json:
+        printing.as_json({"rules": rows})
+        return
+    for row in rows:
+        told = [
+            (name, one)
+            for name, one in row["values"].items()
+            if one["value"] not in (None, "", False) or one["from"] != "default"
+        ]
+        print(row["trigger"])
+        printing.table([(f"  {name}", json.dumps(one["value"]), one["from"]) for name, one in told])
+
+
+def apply(
+    service: Service,
+    *,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="agent-orchestrator.yaml; - reads standard input.")],
+    plan: Annotated[bool, typer.Option("--plan", help="Only say what would change.")] = False,
+) -> None:
+    """Make the installation say what the file says."""
+    text = _read(file)
+    planned = service.write("/config/", {"text": text, "path": str(file), "plan": True})
+    answer = planned if plan else service.write("/config/", {"text": text, "path": str(file)})
+    for warning in planned["warnings"]:
+        print(f"ao: {printing.plain(warning)}", file=sys.stderr)
+    if service.as_json:
+        printing.as_json(answer)
+        return
+    for change in planned["changes"]:
+        named = f": {', '.join(change['changed'])}" if change["changed"] else ""
+        print(f"{change['kind']:9} {printing.plain(change['what'])}{named}")
+    print("nothing was changed: this is the plan" if plan else "applied")
+
+
+def export(
+    service: Service,
+    *,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write it there; else it is printed.")] = None,
+) -> None:
+    """Write the configuration file that says what the installation says."""
+    body = service.get("/config/")
+    if output is not None:
+        try:
+            output.write_text(body["text"])
+        except OSError as error:
+            raise Failed(f"cannot write {output}: {error.strerror}") from error
+    elif service.as_json:
+        printing.as_json(body)
+    else:
+        print(body["text"], end="")
+
+
+def host(
+    service: Service,
+    *,
+    name: Annotated[str | None, typer.Argument(help="One host; else all.")] = None,
+    drain: Annotated[
+        bool | None, typer.Option("--drain/--resume", help="Take no new sessions, or take them again.")
+    ] = None,
+    capacity: Annotated[int | None, typer.Option("--capacity", min=0, help="How many sessions may live there.")] = None,
+) -> None:
+    """List the machines, or change one."""
+    change = {key: value for key, value in (("draining", drain), ("capacity", capacity)) if value is not None}
+    if change and name is None:
+        raise Misused("say which host")
+    if name is not None:
+        path = f"/hosts/{quote(name, safe='')}/"
+        rows = [service.write(path, change, method="PATCH") if change else service.get(path)]
+    else:
+        rows = list(service.pages("/hosts/"))
+    if service.as_json:
+        printing.as_json(rows[0] if name is not None else {"hosts": rows})
+        return
+    heading = ("HOST", "KIND", "LIVE", "CAPACITY", "DRAINING", "SEEN", "TROUBLE")
+    keys = ("name", "kind", "live_sessions", "capacity", "draining", "seen_at", "trouble")
+    printing.table([heading, *(tuple(row[key] for key in keys) for row in rows)])
+
+
+def open_board(
+    service: Service,
+    *,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open it, or print only.")] = True,
+) -> None:
+    """Open the board in a browser, logged in. The link works once."""
+    body = service.secret("/login-links/")
+    if service.as_json:
+        printing.as_json(body)
+        return
+    print(body["url"])
+    if browser and sys.stdout.isatty():
+        webbrowser.open(body["url"])
+
+
+@command(tokens, "list")
+def list_tokens(service: Service) -> None:
+    """List your tokens."""
+    rows = list(service.pages("/tokens/"))
+    if service.as_json:
+        printing.as_json({"tokens": rows})
+        return
+    heading = ("ID", "NAME", "BEGINS", "SCOPE", "EXPIRES", "USED")
+    printing.table(
+        [heading, *((r["id"], r["name"], r["prefix"], r["scope"], r["expires_at"], r["used_at"]) for r in rows)]
+    )
+
+
+@command(tokens, "create")
+def create_token(
+    service: Service,
+    *,
+    name: Annotated[str, typer.Argument(help="What it is for.")],
+    scope: Annotated[Scope, typer.Option("--scope", help="read or write")] = Scope.WRITE,
+    days: Annotated[
+        int | None, typer.Option("--days", min=1, max=3650, help="How long it lives; else for ever.")
+    ] = None,
+) -> None:
+    """Make a token; it is printed this once."""
+    expires_at = (datetime.now(UTC) + timedelta(days=days)).isoformat() if days else None
+    body = service.secret("/tokens/", {"name": name, "scope": scope, "expires_at": expires_at})
+    if service.as_json:
+        printing.as_json(body)
+    else:
+        print(body["token"])
+
+
+@command(tokens, "revoke")
+def revoke_token(
+    service: Service,
+    *,
+    number: Annotated[int, typer.Argument(metavar="ID", min=1, help="As `ao token list` shows it.")],
+) -> None:
+    """From here on the token opens nothing."""
+    service.secret(f"/tokens/{number}/", method="DELETE")
+    if service.as_json:
+        printing.as_json({"revoked": number})
+    else:
+        print("revoked")
+
+
+def add_administration(app: typer.Typer) -> None:
+    """Register these commands."""
+    for name, function in (
+        ("rules", rules),
+        ("apply", apply),
+        ("export", export),
+        ("host", host),
+        ("open", open_board),
+    ):
+        command(app, name)(function)
+    app.add_typer(tokens, name="token")
+
+
+def _read(file: Path) -> str:
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text()
+    except OSError as error:
+        raise Failed(f"cannot read {file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise Failed(f"{file} is not UTF-8: the byte at {error.start} cannot be read") from error
+    if len(text) > LARGEST_FILE:
+        raise Failed(f"{file} is longer than {LARGEST_FILE} characters")
+    return text
+
+
+def _field(text: str) -> tuple[str, Any]:
+    """FIELD=VALUE; an empty value goes back to what is inherited."""
+    name, mark, value = text.partition("=")
+    if not mark or not name:
+        raise Misused(f"{text!r} is not FIELD=VALUE")
+    name = name.strip().replace("-", "_")
+    words = {"true": True, "false": False, "": None}
+    if value in words:
+        return name, words[value]
+    if name in NUMBERS:
+        if not value.isdigit():
+            raise Misused(f"{name} is a whole number")
+        return name, int(value)
+    return name, value.split(",") if name == "action" else value

@@ -1,0 +1,1 @@
+"""Pages, partials and sockets for people."""

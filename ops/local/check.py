@@ -1,0 +1,99 @@
+"""`ao test`: the one script that checks everything, at a desk and in CI alike."""
+
+import difflib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMA = ROOT / "docs" / "openapi.yaml"
+# What some tests need beside Python packages; they skip, loudly, where it cannot be had.
+SYSTEM_PROGRAMS = {"bwrap": "bubblewrap", "chromium": "chromium"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One check: what it is called and what it runs."""
+
+    name: str
+    words: Sequence[str]
+
+    def passes(self) -> bool:
+        """Run it, and say how it went."""
+        print(f"== {self.name}", flush=True)
+        began = time.monotonic()
+        # The tests make servers of their own; nobody's real ones may be meant by accident.
+        environment = {name: value for name, value in os.environ.items() if name not in {"DATABASE_URL", "REDIS_URL"}}
+        code = subprocess.run([sys.executable, *self.words], cwd=ROOT, env=environment, check=False).returncode
+        print(f"== {self.name}: {'ok' if code == 0 else 'FAILED'} ({time.monotonic() - began:.1f} s)", flush=True)
+        return code == 0
+
+
+STATIC = ("--settings", "tests.static_settings")
+STEPS = (
+    Step(name="ruff check", words=["-m", "ruff", "check", "."]),
+    Step(name="ruff format", words=["-m", "ruff", "format", "--check", "."]),
+    Step(name="mypy", words=["-m", "mypy"]),
+    Step(
+        name="import floors", words=["-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"]
+    ),
+    Step(name="migrations", words=["-W", "ignore", "manage.py", "makemigrations", "--check", "--dry-run", *STATIC]),
+    Step(name="deployment", words=["manage.py", "check", "--deploy", "--fail-level", "WARNING", *STATIC]),
+)
+
+
+def everything(arguments: Sequence[str]) -> int:
+    """Run every check, or, with arguments, pytest with them; gives the exit code."""
+    install_programs()
+    if arguments:
+        return 0 if Step(name="pytest", words=["-m", "pytest", *arguments]).passes() else 1
+    failed = [step.name for step in STEPS if not step.passes()]
+    if not schema_is_current():
+        failed.append("API schema")
+    if not Step(name="pytest", words=["-m", "pytest", "-n", "2", "--dist", "loadfile", "-q"]).passes():
+        failed.append("pytest")
+    print(f"FAILED: {', '.join(failed)}" if failed else "everything passed", flush=True)
+    return 1 if failed else 0
+
+
+def schema_is_current() -> bool:
+    """Compare the API's schema with the one that is kept: a change of the contract is seen in review."""
+    print("== API schema", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        fresh = Path(folder) / "openapi.yaml"
+        words = ["manage.py", "spectacular", "--file", str(fresh), "--validate", "--fail-on-warn", *STATIC]
+        made = subprocess.run([sys.executable, *words], cwd=ROOT, check=False).returncode == 0
+        kept = SCHEMA.read_text().splitlines() if SCHEMA.exists() else []
+        difference = list(
+            difflib.unified_diff(kept, fresh.read_text().splitlines() if made else [], "kept", "now", lineterm="")
+        )
+    if made and not difference:
+        print("== API schema: ok", flush=True)
+        return True
+    print("\n".join(difference[:60]))
+    print(
+        f"== API schema: FAILED. After a wanted change: ./ao manage spectacular --file {SCHEMA.relative_to(ROOT)}",
+        flush=True,
+    )
+    return False
+
+
+def install_programs() -> None:
+    """As root on Debian, install what some tests need; elsewhere say what they will skip."""
+    missing = {program: package for program, package in SYSTEM_PROGRAMS.items() if shutil.which(program) is None}
+    if not missing:
+        return
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+        print(f"== installing {', '.join(missing.values())}", flush=True)
+        for words in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", *missing.values()]):
+            subprocess.run(["apt-get", *words], env=environment, check=False, stdout=subprocess.DEVNULL)
+    for program, package in missing.items():
+        if shutil.which(program) is None:
+            print(f"!! {program} is not installed ({package}): the tests that need it are SKIPPED", flush=True)

@@ -1,0 +1,222 @@
+"""What can be decided, as values. Each action names what it is about; its key says when it is new work and when it is the same again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.domain.rules import Priority, Trigger
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepare:
+    """Make the workspace of a session."""
+
+    session: int
+    attempt: int
+
+    @property
+    def key(self) -> str:
+        return f"prepare:{self.session}:{self.attempt}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendToAgent:
+    """Record words for the agent; they are delivered with the next turn, or into the live one where the agent can take them."""
+
+    session: int
+    trigger: Trigger | None  # None: the task itself, or a person
+    occasion: str
+    episode: int
+    text: str
+    reviews: tuple[int, ...] = ()  # the reviews and comments that these words deliver, by row id
+    comments: tuple[int, ...] = ()
+
+    @property
+    def key(self) -> str:
+        return f"send:{self.session}:{self.trigger or 'task'}:{self.episode}:{self.occasion}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartTurn:
+    """Run the agent over the messages that wait."""
+
+    session: int
+    turn: int
+    attempt: int
+
+    @property
+    def key(self) -> str:
+        return f"turn:{self.session}:{self.turn}:{self.attempt}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publish:
+    """Commit leftovers, carry the branch over to our mirror, check it and push it."""
+
+    session: int
+    turn: int
+    attempt: int
+
+    @property
+    def key(self) -> str:
+        return f"publish:{self.session}:{self.turn}:{self.attempt}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenPullRequest:
+    """Open (or adopt) the pull request of the branch at `head_sha`."""
+
+    head_sha: str
+    attempt: int
+
+    @property
+    def key(self) -> str:
+        return f"open-pr:{self.head_sha}:{self.attempt}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunCheck:
+    """Run one check of the built-in forge on a clean tree at `head_sha`. `n` counts the runs of this check at this sha."""
+
+    name: str
+    head_sha: str
+    n: int
+
+    @property
+    def key(self) -> str:
+        return f"check:{self.head_sha}:{self.n}:{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Merge:
+    """Merge exactly `head_sha`. `occasion` holds the approvals and the attempt."""
+
+    head_sha: str
+    occasion: str
+
+    @property
+    def key(self) -> str:
+        return f"merge:{self.head_sha}:{self.occasion}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopAgent:
+    """Stop the turn that is live."""
+
+    session: int
+    turn: int
+
+    @property
+    def key(self) -> str:
+        return f"stop:{self.session}:{self.turn}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndSession:
+    """Stop the agent, keep what is uncommitted, remove the workspace."""
+
+    session: int
+
+    @property
+    def key(self) -> str:
+        return f"end:{self.session}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Abandon:
+    """Give up a session whose host is gone for longer than its runs may live, so that a successor may be placed."""
+
+    session: int
+    reason: str
+
+    @property
+    def key(self) -> str:
+        return f"abandon:{self.session}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteBranch:
+    """Delete the branch of a merged pull request while it is still at `head_sha`."""
+
+    branch: str
+    head_sha: str
+
+    @property
+    def key(self) -> str:
+        return f"delete-branch:{self.head_sha}:{self.branch}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClosePullRequest:
+    """Close the pull request of a cancelled task."""
+
+    number: int
+
+    @property
+    def key(self) -> str:
+        return f"close:{self.number}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interrupt:
+    """Ask a human: recorded, shown until answered, and sent to the channels of its priority. An escalation stays until acknowledged."""
+
+    trigger: Trigger | None
+    cause: str  # unique within the task: the same cause interrupts once
+    priority: Priority
+    escalation: bool
+    question: str
+    evidence: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        return f"interrupt:{self.cause}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settle:
+    """Close the open questions of a cause that has gone by itself. Escalations are not settled: they stay until acknowledged."""
+
+    cause: str
+
+    @property
+    def key(self) -> str:
+        return f"settle:{self.cause}"
+
+
+Action = (
+    Prepare
+    | SendToAgent
+    | StartTurn
+    | Publish
+    | OpenPullRequest
+    | RunCheck
+    | Merge
+    | StopAgent
+    | EndSession
+    | Abandon
+    | DeleteBranch
+    | ClosePullRequest
+    | Interrupt
+    | Settle
+)
+
+
+# What a worker carries out as a job; the others are written down in the transaction that decided them.
+CARRIED_OUT = (
+    Prepare,
+    StartTurn,
+    Publish,
+    OpenPullRequest,
+    RunCheck,
+    Merge,
+    StopAgent,
+    EndSession,
+    DeleteBranch,
+    ClosePullRequest,
+)
+
+
+def key_of(action: Action) -> str:
+    """Verb, object and occasion: the same key is the same work and is done once. Keys are unique within a task."""
+    return action.key

@@ -1,0 +1,299 @@
+"""The heart: what a task's facts mean and what follows from them. Pure, and safe to ask any number of times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from orchestrator.domain.actions import (
+    Abandon,
+    Action,
+    ClosePullRequest,
+    DeleteBranch,
+    EndSession,
+    Interrupt,
+    Merge,
+    OpenPullRequest,
+    Prepare,
+    Publish,
+    RunCheck,
+    SendToAgent,
+    Settle,
+    StartTurn,
+    key_of,
+)
+from orchestrator.domain.prompts import resume_words
+from orchestrator.domain.reactions import LOST_RACE, Reacted, merges, react
+from orchestrator.domain.rules import Priority, Trigger
+from orchestrator.domain.snapshot import JobFacts, JobState, Memory, PullFacts, SessionFacts, Snapshot, TurnEnd
+from orchestrator.domain.standing import status_of
+from orchestrator.domain.status import Outcome, TaskStatus
+from orchestrator.domain.triggers import asks, at_rest, died, held_triggers, live_turn, stopped
+from orchestrator.domain.waiting import call, called_at, waiting_job, words_of
+
+_GIVEN_UP = frozenset({JobState.REFUSED, JobState.QUARANTINED, JobState.DROPPED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What follows from a snapshot. `memory` and `actions` are to be stored with `status` in one transaction."""
+
+    status: TaskStatus
+    reason: str
+    evidence: tuple[str, ...] = ()
+    outcome: Outcome | None = None
+    memory: tuple[Memory, ...] = ()
+    actions: tuple[Action, ...] = ()
+    wake_at: datetime | None = None
+    why: tuple[str, ...] = ()
+
+
+def decide(snapshot: Snapshot) -> Decision:
+    """Status, memory, actions and the next time to look, from facts alone."""
+    outcome = outcome_of(snapshot)
+    if outcome is not None:
+        return _wind_down(snapshot, outcome)
+    held = held_triggers(snapshot)
+    reacted = [] if snapshot.task.cancel_requested_at else [react(one, snapshot) for one in held]
+    actions = [*_progress(snapshot), *(action for one in reacted for action in one.actions)]
+    blocked = _blocking_job(snapshot, actions)
+    if blocked is not None:
+        actions.append(_ask_about(blocked))
+    waits = waiting_job(snapshot, actions)
+    actions.extend(call(waits, snapshot))
+    status, reason, evidence = status_of(snapshot, held, blocked, waits)
+    return Decision(
+        status=status,
+        reason=reason,
+        evidence=evidence,
+        memory=tuple(one.memory for one in reacted),
+        actions=tuple(actions),
+        wake_at=_earliest(
+            [*(one.wake_at for one in reacted), _host_deadline(snapshot), called_at(waits, snapshot)],
+            after=snapshot.now,
+        ),
+        why=_why(reacted, actions),
+    )
+
+
+def outcome_of(snapshot: Snapshot) -> Outcome | None:
+    """How the task ended, if it has. A merge that happened wins over a cancel that was asked for; what ended stays ended."""
+    task, pull = snapshot.task, snapshot.pull
+    if task.outcome is not None:
+        return task.outcome
+    if pull is not None and pull.state == "merged":
+        return Outcome.MERGED
+    if task.cancel_requested_at is not None:
+        return None if _under_way(snapshot, "merge:") else Outcome.CANCELLED
+    if pull is not None and pull.state == "closed":
+        return Outcome.CLOSED
+    return Outcome.DONE if _nothing_to_do(snapshot) else None
+
+
+def _nothing_to_do(snapshot: Snapshot) -> bool:
+    session, turn = snapshot.session, snapshot.turn
+    if session is None or session.ended or turn is None or snapshot.pull is not None:
+        return False
+    return turn.end is TurnEnd.FINISHED and at_rest(snapshot) and session.commits == 0 and not asks(turn)
+
+
+def _under_way(snapshot: Snapshot, prefix: str) -> bool:
+    """Such a job may have been carried out already: it is claimed, or was and is to be claimed again."""
+    return any(
+        job.state is JobState.CLAIMED or (job.state is JobState.PROMISED and job.attempts > 0)
+        for key, job in snapshot.jobs.items()
+        if key.startswith(prefix)
+    )
+
+
+# --- What moves a task forward ------------------------------------------------------------------------------------------------------------
+
+
+def _progress(snapshot: Snapshot) -> Iterator[Action]:
+    if snapshot.task.cancel_requested_at is not None:
+        return
+    session, pull = snapshot.session, snapshot.pull
+    if session is not None and not session.ended:
+        yield from _of_the_session(snapshot, session)
+    if pull is not None and pull.state == "open":
+        yield from _of_the_pull_request(snapshot, pull)
+
+
+def _of_the_session(snapshot: Snapshot, session: SessionFacts) -> Iterator[Action]:
+    deadline = _host_deadline(snapshot)
+    if deadline is not None and snapshot.now >= deadline:
+        reason = f"the host {session.host} has not been seen since {session.host_silent_since:%H:%M} UTC"
+        yield Abandon(session=session.id, reason=reason)
+    elif not session.prepared:
+        yield Prepare(session=session.id, attempt=snapshot.task.attempt)
+    else:
+        yield from _turns(snapshot, session)
+        if _to_be_reviewed(snapshot, session) and session.published_sha:
+            yield OpenPullRequest(head_sha=session.published_sha, attempt=snapshot.task.attempt)
+
+
+def _turns(snapshot: Snapshot, session: SessionFacts) -> Iterator[Action]:
+    turn, attempt = snapshot.turn, snapshot.task.attempt
+    waiting = any(message.turn is None for message in snapshot.messages)
+    if turn is not None and turn.end is None:
+        if not turn.started:
+            yield StartTurn(session=session.id, turn=turn.n, attempt=attempt)
+    elif turn is not None and not turn.published:
+        yield Publish(session=session.id, turn=turn.n, attempt=attempt)
+    elif snapshot.task.paused:
+        return
+    elif waiting:
+        yield StartTurn(session=session.id, turn=turn.n + 1 if turn is not None else 1, attempt=attempt)
+    elif turn is not None and died(turn) and turn.resumes < snapshot.policy.resumes:
+        yield SendToAgent(
+            session=session.id,
+            trigger=Trigger.AGENT_EXITED,
+            occasion=f"turn-{turn.n}",
+            episode=0,
+            text=resume_words(detail=turn.detail),
+        )
+
+
+def _to_be_reviewed(snapshot: Snapshot, session: SessionFacts) -> bool:
+    """The agent has ended its turn by itself and published commits that no pull request shows yet."""
+    turn = snapshot.turn
+    if snapshot.pull is not None or turn is None or not session.commits or not at_rest(snapshot):
+        return False
+    return not (died(turn) or asks(turn) or stopped(snapshot))
+
+
+def _of_the_pull_request(snapshot: Snapshot, pull: PullFacts) -> Iterator[Action]:
+    known = {check.name for check in pull.checks}
+    for name in snapshot.policy.own_checks:
+        if name not in known:
+            # A retry asks anew for a check whose first run could not be begun.
+            yield RunCheck(name=name, head_sha=pull.head_sha, n=snapshot.task.attempt + 1)
+    if snapshot.task.merge_requested == pull.head_sha:
+        # A person pressed merge on this head: it is merged if it still is green and approved, like any other.
+        for held in held_triggers(snapshot):
+            yield from merges(held, snapshot)
+
+
+def _host_deadline(snapshot: Snapshot) -> datetime | None:
+    """When a successor may start: the guard on the silent host has stopped the agent by then, whatever the clocks' drift."""
+    session, span = snapshot.session, snapshot.policy.reassign_after
+    if session is None or session.ended or session.host_silent_since is None or span is None:
+        return None
+    return session.host_silent_since + span * 1.01 + timedelta(seconds=10)
+
+
+# --- What stops it ------------------------------------------------------------------------------------------------------------------------
+
+
+def _blocking_job(snapshot: Snapshot, actions: Iterable[Action]) -> JobFacts | None:
+    """A job that is asked for and was given up: the task cannot go on without it, and the same key is not tried again by itself."""
+    for action in actions:
+        job = snapshot.jobs.get(key_of(action))
+        if job is not None and job.state in _GIVEN_UP and not _answered_by_facts(action, job, snapshot):
+            return job
+    return None
+
+
+def _answered_by_facts(action: Action, job: JobFacts, snapshot: Snapshot) -> bool:
+    """A merge that lost a race waits for the next look at the pull request. A branch that somebody moved is theirs."""
+    if job.code not in LOST_RACE:
+        return False
+    if isinstance(action, Merge) and snapshot.pull is not None:
+        return job.settled_at is not None and snapshot.pull.observed_at <= job.settled_at
+    return isinstance(action, DeleteBranch)
+
+
+def _ask_about(job: JobFacts) -> Interrupt:
+    return Interrupt(
+        trigger=None,
+        cause=f"job:{job.key}",
+        priority=Priority.URGENT,
+        escalation=True,
+        question=job.error or f"{job.key} cannot be carried out.",
+        evidence=(job.code,) if job.code else (),
+    )
+
+
+# --- How it ends --------------------------------------------------------------------------------------------------------------------------
+
+
+def _wind_down(snapshot: Snapshot, outcome: Outcome) -> Decision:
+    """Everything of the task is taken down; asking again adds nothing."""
+    grace = _cleanup_at(snapshot, outcome)
+    actions = list(_taken_down(snapshot, outcome, at_once=snapshot.now >= grace))
+    closed = _closed(snapshot) if outcome is Outcome.CLOSED else []
+    left = _blocking_job(snapshot, actions)
+    if left is not None:
+        actions.append(_ask_about(left))
+    waits = waiting_job(snapshot, actions)
+    actions.extend(call(waits, snapshot))
+    actions += [action for one in closed for action in one.actions]
+    actions += _settled(snapshot, but=Trigger.PR_CLOSED if outcome is Outcome.CLOSED else None)
+    remembered = {
+        memory.trigger: replace(memory, held=False, since=None, deadline_at=None) for memory in snapshot.memory.values()
+    }
+    remembered |= {one.memory.trigger: one.memory for one in closed}
+    return Decision(
+        status=TaskStatus(outcome.value),
+        reason=f"{_ending(snapshot, outcome)}; {words_of(waits)}" if waits is not None else _ending(snapshot, outcome),
+        outcome=outcome,
+        memory=tuple(remembered.values()),
+        actions=tuple(actions),
+        wake_at=_earliest([grace, called_at(waits, snapshot), *(one.wake_at for one in closed)], after=snapshot.now),
+        why=_why(closed, actions),
+    )
+
+
+def _taken_down(snapshot: Snapshot, outcome: Outcome, *, at_once: bool) -> Iterator[Action]:
+    session, pull = snapshot.session, snapshot.pull
+    if session is not None and not session.ended and at_once:
+        yield EndSession(session=session.id)
+    if outcome is Outcome.MERGED and pull is not None and snapshot.policy.auto_cleanup:
+        yield DeleteBranch(branch=snapshot.task.branch, head_sha=pull.head_sha)
+    if outcome is Outcome.CANCELLED and pull is not None and pull.state == "open":
+        yield ClosePullRequest(number=pull.number)
+
+
+def _settled(snapshot: Snapshot, *, but: Trigger | None) -> list[Action]:
+    """The questions that the end has answered. Escalations stay until somebody acknowledges them."""
+    kept = f"{but}:" if but is not None else None
+    gone = [asked for asked in snapshot.interruptions if asked.open and not asked.escalation]
+    return [Settle(cause=asked.cause) for asked in gone if kept is None or not asked.cause.startswith(kept)]
+
+
+def _closed(snapshot: Snapshot) -> list[Reacted]:
+    return [react(held, snapshot) for held in held_triggers(snapshot) if held.trigger is Trigger.PR_CLOSED]
+
+
+def _cleanup_at(snapshot: Snapshot, outcome: Outcome) -> datetime:
+    """At once, but for an agent that is still at work when its change was merged: that one has the project's grace."""
+    since = snapshot.task.ended_at or snapshot.now
+    busy = outcome is Outcome.MERGED and live_turn(snapshot) is not None
+    return since + snapshot.policy.cleanup_grace if busy else since
+
+
+def _ending(snapshot: Snapshot, outcome: Outcome) -> str:
+    match outcome:
+        case Outcome.MERGED:
+            return f"!{snapshot.pull.number} was merged" if snapshot.pull is not None else "merged"
+        case Outcome.DONE:
+            return f"no change was needed: {_last_words(snapshot)}"
+        case Outcome.CLOSED:
+            return "the pull request was closed without a merge"
+        case Outcome.CANCELLED:
+            return "cancelled"
+
+
+def _last_words(snapshot: Snapshot) -> str:
+    words = snapshot.turn.last_words.strip() if snapshot.turn is not None else ""
+    return words.splitlines()[-1][:200] if words else "the agent ended its turn without a commit"
+
+
+def _why(reacted: list[Reacted], actions: list[Action]) -> tuple[str, ...]:
+    lines = [one.why for one in reacted if one.why]
+    return (*lines, *(f"-> {key_of(action)}" for action in actions if not isinstance(action, Settle)))
+
+
+def _earliest(times: Iterable[datetime | None], *, after: datetime) -> datetime | None:
+    return min((time for time in times if time is not None and time > after), default=None)

@@ -1,0 +1,295 @@
+"""How a rule answers its trigger: send while there are tries and time left, then call a human once, then be quiet until it clears."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from orchestrator.domain.actions import Action, Interrupt, Merge, RunCheck, SendToAgent, Settle, StopAgent, key_of
+from orchestrator.domain.durations import format_duration
+from orchestrator.domain.prompts import resume_words, words_for
+from orchestrator.domain.rules import Priority, Reply, Rule, Trigger
+from orchestrator.domain.snapshot import JobState, Memory, PullFacts, Snapshot
+from orchestrator.domain.triggers import Held, Hold, at_rest, episode_of, live_turn, memory_of, stopped
+from orchestrator.domain.verdicts import ci_verdict, review_verdict
+
+_BY_MESSAGE = frozenset({Reply.SEND_TO_AGENT, Reply.RESTART_AGENT})
+_BY_REVIEWERS = frozenset({Trigger.CHANGES_REQUESTED, Trigger.BUGBOT_COMMENTS})
+_LEFT_UNDONE = (Trigger.CI_FAILED, Trigger.CHANGES_REQUESTED, Trigger.BUGBOT_COMMENTS, Trigger.MERGE_CONFLICTS)
+
+# Refusals of a merge that new facts answer: the head moved, the base did, an approval was taken back. Decided again a few times.
+LOST_RACE = frozenset({"head-moved", "conflict", "overtaken"})
+RACES = 3
+
+_QUESTIONS = {
+    Trigger.APPROVED_AND_GREEN: "Approved and green: merge it?",
+    Trigger.AGENT_NEEDS_INPUT: "The agent asks.",
+    Trigger.AGENT_STUCK: "The agent shows no progress.",
+    Trigger.AGENT_EXITED: "The agent's program keeps dying.",
+    Trigger.PR_CLOSED: "The pull request was closed without a merge.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reacted:
+    """The answer to one trigger: what is remembered, what is done, when to look again, and why, in a line."""
+
+    memory: Memory
+    actions: tuple[Action, ...] = ()
+    wake_at: datetime | None = None
+    why: str = ""
+
+
+def react(held: Held, snapshot: Snapshot) -> Reacted:
+    """Answer one trigger. Deciding again on the same facts adds nothing: what was sent and asked is read from the snapshot."""
+    before = memory_of(snapshot, held.trigger)
+    rule = snapshot.rules[held.trigger]
+    match held.hold:
+        case Hold.CLEAR:
+            after = replace(before, held=False, since=None, deadline_at=None, escalated=False)
+            return Reacted(memory=after, actions=_gone(held, snapshot), wake_at=held.look_again_at)
+        case Hold.OPEN:
+            return Reacted(memory=_paused(held, before), wake_at=held.look_again_at)
+        case Hold.HELD:
+            answer = _answer(held, _begun(held, rule, snapshot), rule, snapshot)
+            return replace(answer, actions=(*answer.actions, *_gone(held, snapshot)))
+
+
+def _gone(held: Held, snapshot: Snapshot) -> tuple[Action, ...]:
+    """Close the questions that no longer stand. An escalation stays on the board until a person acknowledges it."""
+    if held.hold is Hold.HELD and not held.occasion:
+        return ()
+    standing = f"{held.trigger}:{held.occasion}" if held.hold is Hold.HELD else ""
+    return tuple(
+        Settle(cause=asked.cause)
+        for asked in snapshot.interruptions
+        if asked.open
+        and not asked.escalation
+        and asked.cause.startswith(f"{held.trigger}:")
+        and asked.cause != standing
+    )
+
+
+def _paused(held: Held, before: Memory) -> Memory:
+    """An open verdict keeps the episode. A review that was answered stops the clock; a pending build does not."""
+    if held.trigger in _BY_REVIEWERS and before.held:
+        return replace(before, since=None, deadline_at=None)
+    return before
+
+
+def _begun(held: Held, rule: Rule, snapshot: Snapshot) -> Memory:
+    """The memory with its episode and its clock running; a person's retry begins a new episode."""
+    before, episode = memory_of(snapshot, held.trigger), episode_of(snapshot, held.trigger)
+    if episode != before.episode:
+        before = Memory(trigger=held.trigger, episode=episode, held=True, attempt=snapshot.task.attempt)
+    since = before.since or snapshot.now
+    span = rule.escalate_after if isinstance(rule.escalate_after, timedelta) else None
+    return replace(before, held=True, since=since, deadline_at=since + span if span is not None else None)
+
+
+def _answer(held: Held, memory: Memory, rule: Rule, snapshot: Snapshot) -> Reacted:
+    if memory.escalated:
+        quiet = f"{held.trigger}: a human was called; nothing more until it clears or someone says retry"
+        return Reacted(memory=memory, why=quiet)
+    tries, allowed = tries_made(snapshot, memory), _tries_allowed(rule)
+    answered = _was_answered(held, memory, rule, snapshot)
+    exhausted = not answered and allowed is not None and tries >= allowed
+    overdue = memory.deadline_at is not None and snapshot.now >= memory.deadline_at
+    if (exhausted or overdue) and _called_for_otherwise(held, snapshot):
+        return Reacted(memory=memory, why=f"{held.trigger}: the rule of what is left undone calls a human, once")
+    if exhausted or overdue:
+        used_up = f"{tries} {'try' if tries == 1 else 'tries'} used up"
+        return _escalate(held, memory, rule, used_up if exhausted else f"not resolved within {_span(rule)}")
+    if answered:
+        why = f"{held.trigger}: answered on this occasion ({tries} so far)"
+        return Reacted(memory=memory, wake_at=memory.deadline_at, why=why)
+    if not rule.auto:
+        return _offered(held, memory, rule)
+    return _perform(held, memory, rule, snapshot)
+
+
+def tries_made(snapshot: Snapshot, memory: Memory) -> int:
+    """Effects performed for this cause, counted from their rows: messages of this episode, and further runs of failed checks."""
+    sent = sum(m.trigger is memory.trigger and m.episode == memory.episode for m in snapshot.messages)
+    return sent + _reruns(snapshot, memory)
+
+
+def _reruns(snapshot: Snapshot, memory: Memory) -> int:
+    rule, pull = snapshot.rules[memory.trigger], snapshot.pull
+    if Reply.RERUN_CI not in rule.action or pull is None:
+        return 0
+    # What was rerun before a person said retry was that attempt's.
+    spent = (_tries_allowed(rule) or 0) * snapshot.task.attempt
+    return max(max((check.n for check in pull.checks), default=1) - 1 - spent, 0)
+
+
+def _tries_allowed(rule: Rule) -> int | None:
+    limits = [limit for limit in (rule.retries, rule.escalate_after) if isinstance(limit, int)]
+    if not limits and {Reply.RESTART_AGENT, Reply.RERUN_CI} & set(rule.action):
+        return 3  # what is set going again by itself ends somewhere, even where the file does not say so
+    return min(limits) if limits else None
+
+
+def _was_answered(held: Held, memory: Memory, rule: Rule, snapshot: Snapshot) -> bool:
+    if not held.occasion:
+        return True
+    if rule.auto and _BY_MESSAGE & set(rule.action):
+        mine = [m for m in snapshot.messages if m.trigger is held.trigger and m.episode == memory.episode]
+        return any(m.occasion == held.occasion for m in mine)
+    return any(i.cause == f"{held.trigger}:{held.occasion}" for i in snapshot.interruptions)
+
+
+def _called_for_otherwise(held: Held, snapshot: Snapshot) -> bool:
+    """An idle agent leaves something undone. Where that has called a human, or will at its own deadline, one call is enough."""
+    if held.trigger is not Trigger.AGENT_IDLE:
+        return False
+    undone = [snapshot.memory[trigger] for trigger in _LEFT_UNDONE if trigger in snapshot.memory]
+    return any(memory.held and (memory.escalated or memory.deadline_at is not None) for memory in undone)
+
+
+def _span(rule: Rule) -> str:
+    return format_duration(rule.escalate_after) if isinstance(rule.escalate_after, timedelta) else "its time"
+
+
+def _escalate(held: Held, memory: Memory, rule: Rule, cause: str) -> Reacted:
+    ask = Interrupt(
+        trigger=held.trigger,
+        cause=f"{held.trigger}:escalation-{memory.episode}",
+        priority=Priority.URGENT if rule.priority is Priority.URGENT else Priority.ACTION,
+        escalation=True,
+        question=f"{held.trigger}: {cause}. What now?",
+        evidence=held.evidence,
+    )
+    why = f"{held.trigger}: {cause} -> a human is called"
+    return Reacted(memory=replace(memory, escalated=True), actions=(ask,), why=why)
+
+
+def _offered(held: Held, memory: Memory, rule: Rule) -> Reacted:
+    """`auto: false`: a human presses the button that the card shows. A notify rule notifies either way."""
+    asks = (_ask(held, rule),) if Reply.NOTIFY in rule.action else ()
+    why = f"{held.trigger}: a human decides (auto is off)"
+    return Reacted(memory=memory, actions=asks, wake_at=memory.deadline_at, why=why)
+
+
+def _perform(held: Held, memory: Memory, rule: Rule, snapshot: Snapshot) -> Reacted:
+    actions = tuple(action for reply in rule.action for action in _carry_out(reply, held, memory, rule, snapshot))
+    words = ", ".join(rule.action)
+    why = f"{held.trigger} -> {words}" if actions else f"{held.trigger}: {words} waits until the agent is at rest"
+    return Reacted(memory=memory, actions=actions, wake_at=memory.deadline_at, why=why)
+
+
+def _carry_out(reply: Reply, held: Held, memory: Memory, rule: Rule, snapshot: Snapshot) -> Iterator[Action]:
+    match reply:
+        case Reply.SEND_TO_AGENT:
+            yield from _send(held, memory, rule, snapshot)
+        case Reply.NOTIFY:
+            yield _ask(held, rule)
+        case Reply.ESCALATE:
+            yield replace(_ask(held, rule), escalation=True)
+        case Reply.AUTO_MERGE:
+            yield from merges(held, snapshot)
+        case Reply.STOP_AGENT | Reply.PAUSE:
+            yield from _stop(snapshot)
+        case Reply.RESTART_AGENT:
+            yield from _stop(snapshot)
+            yield from _go_on(held, memory, snapshot)
+        case Reply.RERUN_CI:
+            yield from _rerun(held, rule, snapshot)
+
+
+def _send(held: Held, memory: Memory, rule: Rule, snapshot: Snapshot) -> Iterator[Action]:
+    """Only an agent at rest is told: what it does meanwhile may make the words untrue. One that was stopped stays stopped."""
+    session = snapshot.session
+    if session is None or session.ended or stopped(snapshot) or not at_rest(snapshot):
+        return
+    reviews, comments = _told_by(held, snapshot)
+    yield SendToAgent(
+        session=session.id,
+        trigger=held.trigger,
+        occasion=held.occasion,
+        episode=memory.episode,
+        text=words_for(held, rule, snapshot),
+        reviews=reviews,
+        comments=comments,
+    )
+
+
+def _told_by(held: Held, snapshot: Snapshot) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The reviews and the comments that the words for this trigger deliver."""
+    if snapshot.pull is None or held.trigger not in _BY_REVIEWERS:
+        return (), ()
+    review = review_verdict(snapshot.pull, snapshot.policy)
+    if held.trigger is Trigger.BUGBOT_COMMENTS:
+        return (), tuple(c.id for c in review.bot_comments if not c.told)
+    return tuple(r.id for r in review.untold_reviews), tuple(c.id for c in review.untold_comments)
+
+
+def _stop(snapshot: Snapshot) -> Iterator[Action]:
+    turn = live_turn(snapshot)
+    if turn is not None and snapshot.session is not None:
+        yield StopAgent(session=snapshot.session.id, turn=turn.n)
+
+
+def _go_on(held: Held, memory: Memory, snapshot: Snapshot) -> Iterator[Action]:
+    """The words that begin the next turn as soon as the stopped one has ended."""
+    session = snapshot.session
+    if session is not None and not session.ended:
+        yield SendToAgent(
+            session=session.id,
+            trigger=held.trigger,
+            occasion=held.occasion,
+            episode=memory.episode,
+            text=resume_words(detail="; ".join(held.evidence)),
+        )
+
+
+def _rerun(held: Held, rule: Rule, snapshot: Snapshot) -> Iterator[Action]:
+    """Run the failed checks of the built-in forge again. Where others run them, a person is asked to."""
+    pull = snapshot.pull
+    failed = ci_verdict(pull, snapshot.policy, now=snapshot.now).failed if pull is not None else ()
+    ours = [check for check in failed if check.name in snapshot.policy.own_checks]
+    if pull is None or not ours:
+        yield _ask(held, rule)
+        return
+    for check in ours:
+        yield RunCheck(name=check.name, head_sha=pull.head_sha, n=check.n + 1)
+
+
+def _ask(held: Held, rule: Rule) -> Interrupt:
+    return Interrupt(
+        trigger=held.trigger,
+        cause=f"{held.trigger}:{held.occasion}",
+        priority=rule.priority,
+        escalation=False,
+        question=rule.message or _QUESTIONS.get(held.trigger, f"{held.trigger} holds."),
+        evidence=held.evidence,
+    )
+
+
+def merges(held: Held, snapshot: Snapshot) -> Iterator[Merge]:
+    """The merge of exactly the head that is approved and green. While one of this head is on its way, no other is begun."""
+    pull = snapshot.pull
+    if held.trigger is not Trigger.APPROVED_AND_GREEN or held.hold is not Hold.HELD or pull is None:
+        return
+    lost = min(_races_lost(snapshot, pull), RACES)
+    merge = Merge(head_sha=pull.head_sha, occasion=f"{held.occasion}.{lost}" if lost else held.occasion)
+    on_their_way = {
+        key
+        for key, job in snapshot.jobs.items()
+        if key.startswith(f"merge:{pull.head_sha}:") and job.state in {JobState.PROMISED, JobState.CLAIMED}
+    }
+    if on_their_way <= {key_of(merge)}:
+        yield merge
+
+
+def _races_lost(snapshot: Snapshot, pull: PullFacts) -> int:
+    """Merges of this head in this attempt that met other facts than were known, and since which the pull request was looked at."""
+    return sum(
+        job.state is JobState.REFUSED
+        and job.code in LOST_RACE
+        and (job.settled_at is None or job.settled_at < pull.observed_at)
+        and key.split(":")[2].split(".")[2] == str(snapshot.task.attempt)
+        for key, job in snapshot.jobs.items()
+        if key.startswith(f"merge:{pull.head_sha}:")
+    )

@@ -1,0 +1,225 @@
+"""Everything a decision may know about one task at one instant, as frozen values. `services.snapshots` fills it from rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from orchestrator.domain.rules import Rule, Trigger
+from orchestrator.domain.status import Outcome
+
+SNAPSHOT_VERSION = 1
+
+
+class JobState(StrEnum):
+    """Where a job stands. `refused` (the outside said no) and `quarantined` (it failed or killed its worker too often) are final."""
+
+    PROMISED = "promised"
+    CLAIMED = "claimed"
+    DONE = "done"
+    REFUSED = "refused"
+    QUARANTINED = "quarantined"
+    DROPPED = "dropped"  # overtaken: its session was fenced or its task ended before it was carried out
+
+
+class TurnEnd(StrEnum):
+    """How a turn ended, as far as the host can tell."""
+
+    FINISHED = "finished"  # the program ended by itself with exit code 0, or said that its turn was done
+    FAILED = "failed"  # the program ended by itself with another exit code
+    KILLED = "killed"  # something ended the program: a signal, its deadline, a lost guard
+    STOPPED = "stopped"  # we stopped it
+    UNSTARTABLE = "unstartable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskFacts:
+    id: int
+    number: int
+    title: str
+    body: str
+    created_at: datetime
+    branch: str
+    attempt: int  # how often a person said retry
+    outcome: Outcome | None = None
+    ended_at: datetime | None = None
+    cancel_requested_at: datetime | None = None
+    merge_requested: str = ""  # the head a person asked to merge
+    waiting_for: str = ""  # what the last placement said about a queued task
+    paused: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestFacts:
+    """A question or permission that the agent waits for."""
+
+    id: str
+    kind: str
+    question: str
+    asked_at: datetime
+    answered: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnFacts:
+    n: int
+    created_at: datetime
+    started: bool
+    end: TurnEnd | None
+    last_progress_at: datetime
+    published: bool  # what it left behind has been looked at, and pushed where there was something
+    produced: bool  # ... and there was something: the branch's head moved
+    resumes: int  # how many turns in a row, up to this one, were resumed after a death
+    request: RequestFacts | None = None
+    detail: str = ""
+    last_words: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionFacts:
+    id: int
+    epoch: int
+    host: str
+    agent: str
+    created_at: datetime
+    prepared: bool
+    ended: bool
+    published_sha: str | None  # the head we pushed last
+    commits: int  # of the published branch over its base
+    host_silent_since: datetime | None  # when the host was last seen, if it may be gone for good
+    end_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageFacts:
+    id: str
+    session: int
+    trigger: Trigger | None
+    occasion: str
+    episode: int
+    created_at: datetime
+    turn: int | None  # the turn that carried it; None while it waits
+    confirmed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckFacts:
+    id: int
+    name: str
+    n: int
+    status: str
+    conclusion: str | None
+    failing_log: str = ""
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewFacts:
+    id: int
+    author: str
+    decision: str
+    head_sha: str
+    body: str
+    trusted: bool
+    bot: bool
+    told: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommentFacts:
+    id: int
+    thread: str
+    author: str
+    body: str
+    path: str
+    line: int | None
+    resolved: bool
+    trusted: bool
+    bot: bool
+    ours: bool
+    told: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullFacts:
+    """The pull request as it was last observed; checks are those of the current head, the newest run of each name."""
+
+    number: int
+    url: str
+    state: str  # open | merged | closed
+    head_sha: str
+    base_sha: str
+    head_since: datetime  # when this head was first seen
+    mergeable: bool | None
+    conflict_files: tuple[str, ...]
+    required_checks: tuple[str, ...] | None
+    checks: tuple[CheckFacts, ...]
+    reviews: tuple[ReviewFacts, ...]  # oldest first
+    comments: tuple[CommentFacts, ...]
+    observed_at: datetime
+    merged_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFacts:
+    key: str
+    state: JobState
+    code: str = ""
+    error: str = ""
+    attempts: int = 0  # how often it was claimed: above 0 it may have been carried out, whatever its state says
+    promised_at: datetime | None = None
+    settled_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What is remembered of a trigger. An episode lasts from its first hold to its clearing (or to a person's retry)."""
+
+    trigger: Trigger
+    episode: int
+    held: bool  # in an episode; False: cleared
+    since: datetime | None = None  # when the clock started; None while it is stopped
+    deadline_at: datetime | None = None
+    escalated: bool = False
+    attempt: int = 0  # the task's attempt when the episode began
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InterruptionFacts:
+    cause: str
+    open: bool
+    escalation: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What the project has settled about checks, approvals, merging and hosts."""
+
+    required_checks: tuple[str, ...] | None = None  # None: whatever the forge requires or reports
+    own_checks: tuple[str, ...] = ()  # checks that the built-in forge runs
+    approvals: int = 1
+    auto_cleanup: bool = True
+    cleanup_grace: timedelta = timedelta(minutes=5)
+    reassign_after: timedelta | None = timedelta(minutes=15)
+    resumes: int = 3
+    patience: timedelta = timedelta(minutes=10)  # how long a job may wait for the outside before a human is called
+    settle_after: timedelta = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    now: datetime
+    task: TaskFacts
+    policy: Policy
+    rules: Mapping[Trigger, Rule]
+    session: SessionFacts | None = None  # the live one, else the last
+    turn: TurnFacts | None = None  # the last of that session
+    pull: PullFacts | None = None
+    messages: tuple[MessageFacts, ...] = ()
+    jobs: Mapping[str, JobFacts] = field(default_factory=dict)
+    memory: Mapping[Trigger, Memory] = field(default_factory=dict)
+    interruptions: tuple[InterruptionFacts, ...] = ()
+    nonce: str = ""  # unguessable; fences words from outside
+    version: int = SNAPSHOT_VERSION

@@ -1,0 +1,44 @@
+"""One file per noun, each with its QuerySet."""
+
+from orchestrator.models.account import ApiToken, IdempotencyRecord, LoginLink
+from orchestrator.models.configuration import GlobalSettings
+from orchestrator.models.event import DecisionRecord, Event
+from orchestrator.models.host import Host, Workspace
+from orchestrator.models.job import Claim, Job, PushIntent
+from orchestrator.models.project import Membership, Project, Role, RuleRow
+from orchestrator.models.pull_request import Check, Comment, Diff, PullRequest, Review
+from orchestrator.models.reaction import Interruption, Notification, NotificationChannel, Reaction
+from orchestrator.models.session import JournalChunk, Message, Session, Turn
+from orchestrator.models.task import Task
+
+__all__ = [
+    "ApiToken",
+    "Check",
+    "Claim",
+    "Comment",
+    "DecisionRecord",
+    "Diff",
+    "Event",
+    "GlobalSettings",
+    "Host",
+    "IdempotencyRecord",
+    "Interruption",
+    "Job",
+    "JournalChunk",
+    "LoginLink",
+    "Membership",
+    "Message",
+    "Notification",
+    "NotificationChannel",
+    "Project",
+    "PullRequest",
+    "PushIntent",
+    "Reaction",
+    "Review",
+    "Role",
+    "RuleRow",
+    "Session",
+    "Task",
+    "Turn",
+    "Workspace",
+]

@@ -1,0 +1,240 @@
+"""The kinds of values in the file. Each reader takes what YAML gave and returns what we keep, or says what it would take."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Collection, Mapping
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from orchestrator.domain.durations import ACCEPTED_FORM, parse_duration
+from orchestrator.domain.naming import valid_branch
+from orchestrator.domain.rules import Reply
+from orchestrator.services.rules import parse_escalate_after
+
+Reader = Callable[[Any], Any]
+LONGEST_TEXT = 100_000
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
+_LINK_NAME = re.compile(r"(?!\.git(?:/|$))(?!.*(?:^|/)\.\.?(?:/|$))[A-Za-z0-9_.][A-Za-z0-9_./ -]{0,199}", re.IGNORECASE)
+_GITHUB = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}")
+_SCP = re.compile(r"[A-Za-z0-9_.-]+@[A-Za-z0-9.-]+:[A-Za-z0-9_./~-]+")
+
+
+def line(*, cap: int) -> Reader:
+    """One line of text."""
+
+    def read(value: Any) -> str:
+        if (
+            not isinstance(value, str)
+            or not value.strip()
+            or len(value) > cap
+            or _CONTROL.search(value)
+            or "\n" in value
+        ):
+            raise ValueError(f"write one line of 1 to {cap} printable characters")
+        return value
+
+    return read
+
+
+def text(value: Any) -> str:
+    """Any text, of several lines too."""
+    if not isinstance(value, str) or len(value) > LONGEST_TEXT or _CONTROL.search(value):
+        raise ValueError(f"write text of at most {LONGEST_TEXT} printable characters")
+    return value
+
+
+def flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("write true or false")  # noqa: TRY004 pydantic collects ValueErrors
+    return value
+
+
+def whole(*, least: int, most: int) -> Reader:
+    def read(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise ValueError(f"write a whole number from {least} to {most}")
+        return value
+
+    return read
+
+
+def one_of(words: Collection[str]) -> Reader:
+    def read(value: Any) -> str:
+        if not isinstance(value, str) or value not in words:
+            raise ValueError(f"write one of: {', '.join(sorted(words))}")
+        return value
+
+    return read
+
+
+def lines_of(*, cap: int = 500) -> Reader:
+    """A list of one-line texts."""
+
+    def read(value: Any) -> list[str]:
+        each = line(cap=2000)
+        if not isinstance(value, list) or len(value) > cap:
+            raise ValueError("write a list of texts")
+        return [each(one) for one in value]
+
+    return read
+
+
+def duration(value: Any) -> timedelta:
+    """`10m`, `1h30m`."""
+    if not isinstance(value, str):
+        raise ValueError(f"write {ACCEPTED_FORM}")  # noqa: TRY004 pydantic collects ValueErrors
+    try:
+        return parse_duration(value)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"write {ACCEPTED_FORM}") from error
+
+
+def duration_or_never(value: Any) -> timedelta | None:
+    """The word `never` is None."""
+    return None if value == "never" else duration(value)
+
+
+def milliseconds(value: Any) -> timedelta:
+    return timedelta(milliseconds=whole(least=0, most=10**10)(value))
+
+
+def escalate_after(value: Any) -> int | timedelta:
+    """`2` or `30m`."""
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError(f"write a number of attempts, or {ACCEPTED_FORM}")  # noqa: TRY004 pydantic collects ValueErrors
+    try:
+        return parse_escalate_after(str(value))
+    except ValueError as error:
+        raise ValueError(f"write a number of attempts from 0 to 1000, or {ACCEPTED_FORM}") from error
+
+
+def replies(value: Any) -> tuple[Reply, ...]:
+    """One action or a list of them."""
+    words = value if isinstance(value, list) else [value]
+    known = {str(reply) for reply in Reply}
+    if not words or any(not isinstance(word, str) or word not in known for word in words):
+        raise ValueError(f"write one of, or a list of: {', '.join(sorted(known))}")
+    return tuple(Reply(word) for word in words)
+
+
+def branch(value: Any) -> str:
+    if not isinstance(value, str) or not valid_branch(value):
+        raise ValueError("write a branch name of letters, digits and . _ / + @ # -")
+    return value
+
+
+def slug_of(*, cap: int) -> Reader:
+    pattern = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_-]{{0,{cap - 1}}}")
+
+    def read(value: Any) -> str:
+        word = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        if not isinstance(word, str) or not pattern.fullmatch(word):
+            raise ValueError(f"write 1 to {cap} letters, digits, - and _")
+        return word
+
+    return read
+
+
+def repository(value: Any) -> str:
+    """owner/name on GitHub, or the URL of a repository."""
+    accepted = "write owner/name, or a URL such as https://host/name.git, ssh://host/name.git, git@host:name.git, file:///srv/name.git"
+    if (
+        not isinstance(value, str)
+        or _CONTROL.search(value)
+        or len(value) > 1000
+        or value.startswith("-")
+        or " " in value
+    ):
+        raise ValueError(accepted)
+    if _GITHUB.fullmatch(value) or _SCP.fullmatch(value):
+        return value
+    parts = urlsplit(value)
+    if (
+        parts.scheme not in {"https", "http", "ssh", "git", "file"}
+        or not parts.path.strip("/")
+        or (parts.hostname or "").startswith("-")
+    ):
+        raise ValueError(accepted)
+    return value
+
+
+def web_address(value: Any) -> str:
+    if not isinstance(value, str) or _CONTROL.search(value) or " " in value:
+        raise ValueError("write a URL that begins with https://")
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("write a URL that begins with https://")
+    return value
+
+
+def folder(value: Any) -> str:
+    """A path on the server."""
+    path = line(cap=1000)(value)
+    if not str(path).startswith(("/", "~")) or "/../" in f"{path}/":
+        raise ValueError("write an absolute path, or one that begins with ~/, without ..")
+    return str(path)
+
+
+def environment(value: Any) -> dict[str, str]:
+    """Names to texts; numbers are taken as they are written."""
+    if not isinstance(value, Mapping):
+        raise ValueError("write names and values")  # noqa: TRY004 pydantic collects ValueErrors
+    found: dict[str, str] = {}
+    for name, one in value.items():
+        if not _ENV_NAME.fullmatch(str(name)):
+            raise ValueError(f"{str(name)[:60]!r} is not a name: write letters, digits and _")
+        if isinstance(one, bool) or not isinstance(one, str | int | float) or "\x00" in str(one):
+            raise ValueError(f"the value of {name} is not text: put it in quotes")
+        found[str(name)] = str(one)
+    return found
+
+
+def commands(value: Any) -> dict[str, str]:
+    """Names of checks to their commands."""
+    if not isinstance(value, Mapping):
+        raise ValueError("write names and commands, such as test: pytest")  # noqa: TRY004 pydantic collects ValueErrors
+    return {str(line(cap=200)(name)): str(line(cap=5000)(one)) for name, one in value.items()}
+
+
+def links(value: Any) -> list[str] | dict[str, str]:
+    """Names in the workspace, linked to the same names in the checkout; or names to absolute paths."""
+    names = list(value) if isinstance(value, list | Mapping) else [None]
+    if any(not isinstance(name, str) or not _LINK_NAME.fullmatch(name) for name in names):
+        raise ValueError("write relative names without .. , such as .env")
+    if isinstance(value, Mapping):
+        if any(
+            not isinstance(target, str) or not target.startswith(("/", "~")) or _CONTROL.search(target)
+            for target in value.values()
+        ):
+            raise ValueError("write an absolute path for each name")
+        return dict(value)
+    return list(value)
+
+
+def command(value: Any) -> str | list[str]:
+    """A program and its arguments: a list, or a text that is split as a shell splits words."""
+    if isinstance(value, list) and value and all(isinstance(word, str) and "\x00" not in word for word in value):
+        return list(value)
+    try:
+        words = shlex.split(value) if isinstance(value, str) and "\x00" not in value else []
+    except ValueError:
+        words = []
+    if not words:
+        raise ValueError("write a command, as one text with closed quotes or as a list of words")
+    return str(value)
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """Keys and values that only another part reads."""
+    if not isinstance(value, Mapping):
+        raise ValueError("write keys and values")  # noqa: TRY004 pydantic collects ValueErrors
+    return dict(value)
+
+
+def anything(value: Any) -> Any:
+    """Accepted, without effect here."""
+    return value

@@ -1,0 +1,313 @@
+"""What was seen outside becomes rows: journals of runs by offset, and their ends. Whoever reports twice changes nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from django.db import transaction
+from django.db.models import F, TextField
+from django.db.models.functions import Cast, Length
+
+from orchestrator.domain.actions import RunCheck
+from orchestrator.domain.prompts import plain
+from orchestrator.domain.snapshot import TurnEnd
+from orchestrator.models import (
+    Check,
+    Host,
+    JournalChunk,
+    Session,
+    Task,
+    Turn,
+    Workspace,
+)
+from orchestrator.ports import (
+    Activity,
+    AgentEvent,
+    Confirmed,
+    HostFacts,
+    NeedsInput,
+    RunEnd,
+    RunState,
+    Said,
+    Started,
+    TurnDone,
+    Usage,
+)
+from orchestrator.services import alerts, events, jobs
+
+_MOST_USD = Decimal(999_999)  # what the column holds
+_MOST_TOKENS = 10**15
+_CONVERSATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,199}")
+CHECK_RUNS = 3  # how often a check whose run was lost is run at one head
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """A run that we want to hear of, and how much of its journal we have."""
+
+    run: str
+    agent: str  # empty: not an agent's run
+    cursor: int
+    parsed_to: int
+    started: bool = True  # the host has said that it has it
+
+
+def watched_runs(*, host: Host) -> list[Watched]:
+    """The runs of a host whose end we have not seen: live turns, running checks, and postCreate commands."""
+    turns = Turn.objects.filter(session__host=host, ended_at__isnull=True).select_related("session")
+    runs = [
+        Watched(
+            run=turn.run_id,
+            agent=turn.session.agent,
+            cursor=turn.journal_size,
+            parsed_to=turn.parsed_to,
+            started=turn.started_at is not None,
+        )
+        for turn in turns
+    ]
+    if host.kind == Host.Kind.LOCAL:
+        checks = Check.objects.filter(status="in_progress", pull_request__project__scm__plugin="local")
+        runs += [
+            Watched(run=check.run_id, agent="", cursor=_journal_size(check.run_id), parsed_to=0) for check in checks
+        ]
+    for session in (
+        Session.objects.live()
+        .filter(host=host, prepared_at__isnull=True, workspace__state=Workspace.State.PREPARING)
+        .select_related("task")
+    ):
+        run = setup_run(session)
+        if session.jobs.filter(verb="Prepare", state="done").exists():
+            runs.append(Watched(run=run, agent="", cursor=_journal_size(run), parsed_to=0))
+    return runs
+
+
+def setup_run(session: Session) -> str:
+    """The id of the run of a project's postCreate commands, one for each attempt."""
+    return f"setup-{session.pk}-{session.task.attempt}"
+
+
+def _journal_size(run: str) -> int:
+    chunks = JournalChunk.objects.filter(run=run).order_by("-offset")
+    return chunks.annotate(end=F("offset") + Length("data")).values_list("end", flat=True).first() or 0
+
+
+@transaction.atomic
+def host_seen(
+    *, host: Host, now: datetime, boot_id: str, boottime: float, free_bytes: int, facts: HostFacts | None = None
+) -> None:
+    """A look at the host was received. Deadlines of runs are counted from its own clock as this look saw it."""
+    came_back = host.silent_since is not None
+    host.seen_at, host.silent_since, host.trouble, host.boot_id = now, None, "", boot_id
+    host.facts = {
+        **host.facts,
+        "boottime": boottime,
+        "free_bytes": free_bytes,
+        **(_facts(facts) if facts is not None else {}),
+    }
+    host.save(update_fields=["seen_at", "silent_since", "trouble", "boot_id", "facts"])
+    if came_back:
+        _look_again(host, now)
+
+
+def _facts(facts: HostFacts) -> dict[str, object]:
+    return {
+        "hostkit": facts.hostkit,
+        "root": facts.root,
+        "git": facts.git,
+        "sandboxes": sorted(facts.sandboxes),
+        "programs": dict(facts.programs),
+        "home": facts.home,
+    }
+
+
+@transaction.atomic
+def host_silent(*, host: Host, now: datetime, trouble: str) -> None:
+    """A look failed. Nothing of its sessions is judged: what cannot be seen is held."""
+    first = host.silent_since is None
+    host.silent_since, host.trouble = host.silent_since or now, trouble
+    alerts.host_still_silent(host=host, now=now)
+    host.save(update_fields=["silent_since", "trouble", "facts"])
+    if first:
+        _look_again(host, now)
+
+
+def _look_again(host: Host, now: datetime) -> None:
+    for task_id in Session.objects.live().filter(host=host).values_list("task_id", flat=True):
+        events.look_again(task_id=task_id, at=now)
+
+
+@transaction.atomic
+def append_journal(*, run: str, offset: int, data: bytes) -> bool:
+    """Append bytes to what we have of a journal. False: they do not follow on what we have, so they are asked for again."""
+    if _journal_size(run) != offset:
+        return False
+    JournalChunk.objects.create(run=run, offset=offset, data=data)
+    return True
+
+
+@transaction.atomic
+def turn_progressed(
+    *, turn_id: int, offset: int, data: bytes, parsed_to: int, heard: Sequence[AgentEvent], now: datetime
+) -> Task | None:
+    """Append to a turn's journal and take in what the agent said in it. None: the bytes do not follow on what we have."""
+    if heard:
+        Task.objects.filter(sessions__turns=turn_id).update(wake_at=now)
+    turn = Turn.objects.select_for_update(of=("self",)).select_related("session__task__project").get(pk=turn_id)
+    if turn.journal_size != offset or turn.ended_at is not None:
+        return None
+    JournalChunk.objects.create(run=turn.run_id, offset=offset, data=data)
+    turn.journal_size = offset + len(data)
+    turn.parsed_to = parsed_to
+    turn.progress_at = now
+    for event in _telling(heard):
+        _hear(turn, event, now=now)
+    turn.save()
+    return turn.session.task
+
+
+def _telling(heard: Sequence[AgentEvent]) -> list[AgentEvent]:
+    """The last of each kind, and of each message that is confirmed: an agent that repeats itself a million times costs one row."""
+    last: dict[object, AgentEvent] = {}
+    for place, event in enumerate(heard):
+        match event:
+            case Usage():
+                last[place] = event  # these are added up
+            case Confirmed(message=message):
+                last[message] = event
+            case _:
+                last[type(event)] = event
+    return list(last.values())
+
+
+def _hear(turn: Turn, event: AgentEvent, *, now: datetime) -> None:
+    match event:
+        case Started(native_id=native_id):
+            # It becomes an argument of the agent's next program.
+            known = native_id if native_id and _CONVERSATION.fullmatch(native_id) else ""
+            Session.objects.filter(pk=turn.session_id).update(native_id=known)
+        case Activity(tool=tool, summary=summary):
+            turn.activity = _words(f"{tool} {summary}", 200)
+        case Said(text=text):
+            turn.last_words = _words(text, 2000)
+        case NeedsInput():
+            _asked(turn, event, now=now)
+        case Usage():
+            turn.input_tokens = min(turn.input_tokens + event.input_tokens, _MOST_TOKENS)
+            turn.output_tokens = min(turn.output_tokens + event.output_tokens, _MOST_TOKENS)
+            turn.cost_usd = min(Decimal(turn.cost_usd) + Decimal(str(event.cost_usd)), _MOST_USD)
+        case TurnDone(why=why):
+            turn.last_words = _words(why, 2000) or turn.last_words
+        case Confirmed(message=message):
+            echoed = turn.messages.annotate(name=Cast("pk", TextField())).filter(name=_words(message, 40))
+            echoed.filter(confirmed_at__isnull=True).update(confirmed_at=now)
+
+
+def _words(text: str, cap: int) -> str:
+    """An agent's words as they can be stored and shown, whatever it sent: the last `cap` characters."""
+    return plain(text.encode(errors="replace").decode())[-cap:]
+
+
+def _asked(turn: Turn, event: NeedsInput, *, now: datetime) -> None:
+    request_id = _words(event.id, 200)
+    if turn.request is not None and turn.request["id"] == request_id:
+        return
+    turn.request = {
+        "id": request_id,
+        "kind": event.kind,
+        "question": _words(event.question, 4000),
+        "options": [_words(option, 200) for option in event.options[:20]],
+        "asked_at": now.isoformat(),
+    }
+    events.record(
+        kind="agent.asked", text=f"the agent asks: {turn.request['question'][:200]}", task=turn.session.task, at=now
+    )
+
+
+@transaction.atomic
+def turn_ended(*, turn_id: int, state: RunState, now: datetime) -> Task | None:
+    """The turn's run is over and its journal is complete. None: it had been recorded, or bytes are still to come."""
+    Task.objects.filter(sessions__turns=turn_id).update(wake_at=now)
+    turn = Turn.objects.select_for_update(of=("self",)).select_related("session__task__project").get(pk=turn_id)
+    if turn.ended_at is not None or turn.journal_size < state.size:
+        return None
+    if state.end is RunEnd.UNSTARTABLE and turn.started_at is None:
+        return None  # whoever started it says so, with the way out
+    turn.started_at = turn.started_at or now
+    turn.ended_at, turn.end, turn.detail = now, turn_end(state), _detail(state)
+    turn.exit_code, turn.dropped, turn.progress_at = state.exit_code, state.dropped, now
+    turn.save()
+    text = f"turn {turn.n} ended: {turn.detail}"
+    events.record(
+        kind="turn.ended",
+        text=text,
+        task=turn.session.task,
+        at=now,
+        data={"end": turn.end, "exit_code": state.exit_code},
+    )
+    return turn.session.task
+
+
+def turn_end(state: RunState) -> TurnEnd:
+    """How a turn ended, from how its run did."""
+    match state.end:
+        case RunEnd.EXITED if state.exit_code == 0:
+            return TurnEnd.FINISHED
+        case RunEnd.EXITED if state.exit_code is not None:
+            return TurnEnd.FAILED
+        case RunEnd.STOPPED:
+            return TurnEnd.STOPPED
+        case RunEnd.UNSTARTABLE:
+            return TurnEnd.UNSTARTABLE
+        case _:
+            return TurnEnd.KILLED
+
+
+def _detail(state: RunState) -> str:
+    match state.end:
+        case RunEnd.EXITED if state.exit_code is not None:
+            return f"exit code {state.exit_code}"
+        case RunEnd.EXITED:
+            return f"ended by signal {state.signal}"
+        case RunEnd.DEADLINE:
+            return "its deadline passed"
+        case RunEnd.LOST:
+            return "its guard was lost"
+        case RunEnd.STOPPED:
+            return "stopped"
+        case _:
+            return state.detail or "could not be started"
+
+
+@transaction.atomic
+def check_ended(*, check_id: int, state: RunState, log: str, now: datetime) -> Task | None:
+    """A check of the built-in forge is over. A lost or stopped run says nothing about the change: it is cancelled, and run again."""
+    Task.objects.filter(pull_requests__checks=check_id).update(wake_at=now)
+    check = Check.objects.select_for_update(of=("self",)).select_related("pull_request__task__project").get(pk=check_id)
+    if check.status == "completed":
+        return None
+    judged = state.end is RunEnd.EXITED and state.exit_code is not None
+    check.status, check.completed_at = "completed", now
+    if judged:
+        check.conclusion = "success" if state.exit_code == 0 else "failure"
+    else:
+        check.conclusion = "timed_out" if state.end is RunEnd.DEADLINE else "cancelled"
+    check.detail = _detail(state)
+    check.failing_log = "" if check.conclusion == "success" else plain(log)
+    check.save()
+    task = check.pull_request.task
+    if check.conclusion == "cancelled" and check.n < CHECK_RUNS and check.wanted:
+        Check.objects.create(pull_request=check.pull_request, name=check.name, head_sha=check.head_sha, n=check.n + 1)
+        jobs.promise([RunCheck(name=check.name, head_sha=check.head_sha, n=check.n + 1)], task=task, now=now)
+    events.record(
+        kind="check.ended",
+        text=f"{check.name}: {check.conclusion}",
+        task=task,
+        at=now,
+        data={"head_sha": check.head_sha},
+    )
+    events.touch(task=task)
+    return task

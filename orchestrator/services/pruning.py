@@ -1,0 +1,29 @@
+"""What may be forgotten after a while, so that a service that runs for years does not grow by what nobody asks for any more."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.contrib.sessions.models import Session as Login
+from django.db.models import CharField, Value
+from django.db.models.functions import Cast, Concat
+
+from orchestrator.models import Check, DecisionRecord, IdempotencyRecord, JournalChunk, LoginLink
+
+ANSWERS_KEPT = timedelta(days=7)  # a client that repeats a write does so within minutes
+LINKS_KEPT = timedelta(days=1)  # after they ran out
+WORKINGS_KEPT = timedelta(days=30)  # after the task's end: what was known at each decision, what each check printed
+
+
+def prune(*, now: datetime) -> dict[str, int]:
+    """Forget what is old, and answer how much of what that was. History, transcripts of agents and everything of open tasks stay."""
+    old = now - WORKINGS_KEPT
+    runs = Check.objects.filter(pull_request__task__ended_at__lt=old)
+    journals = runs.annotate(journal=Concat(Value("check-"), Cast("pk", CharField()))).values("journal")
+    return {
+        "answers": IdempotencyRecord.objects.filter(created_at__lt=now - ANSWERS_KEPT).delete()[0],
+        "links": LoginLink.objects.filter(expires_at__lt=now - LINKS_KEPT).delete()[0],
+        "logins": Login.objects.filter(expire_date__lt=now).delete()[0],
+        "decisions": DecisionRecord.objects.filter(task__ended_at__lt=old).delete()[0],
+        "check journals": JournalChunk.objects.filter(run__in=journals).delete()[0],
+    }

@@ -1,0 +1,114 @@
+"""Pull requests as their forges show them become rows. Whoever reports twice changes nothing."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.db import transaction
+from django.db.models import F
+
+from orchestrator.domain.prompts import plain
+from orchestrator.domain.snapshot import JobState
+from orchestrator.models import Check, Comment, Job, PullRequest, Review, Task
+from orchestrator.ports import CheckSeen, PullRequestSeen, PullState
+from orchestrator.services import events
+
+
+@transaction.atomic
+def record(*, task: Task, seen: PullRequestSeen, now: datetime) -> PullRequest:
+    """Take in a pull request as its forge showed it. An observation older than the one we have changes nothing."""
+    Task.objects.select_for_update(of=("self",), no_key=True).get(pk=task.pk)
+    pull = PullRequest.objects.filter(project=task.project, number=seen.number).first()
+    if pull is None:
+        pull = PullRequest(
+            project=task.project, task=task, number=seen.number, title=task.title, head_since=now, observed_at=now
+        )
+        events.record(kind="pull_request.opened", text=f"pull request !{seen.number} opened", task=task, at=now)
+    elif seen.observed_at < pull.observed_at or (pull.state == PullState.MERGED and seen.state != PullState.MERGED):
+        return pull  # what was merged stays merged, whatever a slow look still saw
+    if pull.head_sha != seen.head_sha:
+        pull.head_since = now
+    if pull.state != seen.state and pull.pk is not None:
+        events.record(kind=f"pull_request.{seen.state}", text=f"!{seen.number} is {seen.state}", task=task, at=now)
+    _copy(pull, seen, now=now)
+    pull.save()
+    for check in seen.checks:
+        _record_check(pull, check)
+    _record_words(pull, seen)
+    Task.objects.filter(pk=task.pk).update(wake_at=now, version=F("version") + 1)
+    return pull
+
+
+@transaction.atomic
+def seen_unchanged(*, pull: PullRequest, at: datetime) -> None:
+    """A look that showed nothing new. It matters to those who wait for one: a merge that lost a race is decided again after it."""
+    PullRequest.objects.filter(pk=pull.pk, observed_at__lt=at).update(observed_at=at)
+    if Job.objects.filter(task=pull.task_id, verb="Merge", state=JobState.REFUSED, settled_at__lt=at).exists():
+        events.look_again(task_id=pull.task_id, at=at)
+
+
+def _copy(pull: PullRequest, seen: PullRequestSeen, *, now: datetime) -> None:
+    pull.url, pull.branch, pull.base_branch = seen.url, seen.branch, seen.base_branch
+    pull.head_sha, pull.base_sha, pull.state = seen.head_sha, seen.base_sha, seen.state
+    pull.mergeable, pull.conflict_files = seen.mergeable, list(seen.conflict_files)
+    pull.required_checks = list(seen.required_checks) if seen.required_checks is not None else None
+    pull.observed_at = seen.observed_at
+    if seen.merged_sha and not pull.merged_sha:
+        pull.merged_sha, pull.merged_head, pull.merged_at = seen.merged_sha, seen.head_sha, now
+
+
+def _record_check(pull: PullRequest, seen: CheckSeen) -> None:
+    """Checks of other forges; those of the built-in one are rows from their start. Runs are numbered in the order in which we saw them."""
+    runs = Check.objects.filter(pull_request=pull, head_sha=seen.head_sha, name=seen.name)
+    known = runs.filter(external_id=seen.id).first()
+    Check.objects.update_or_create(
+        pull_request=pull,
+        head_sha=seen.head_sha,
+        name=seen.name,
+        external_id=seen.id,
+        defaults={
+            "status": seen.status,
+            "conclusion": seen.conclusion or "",
+            "url": seen.url,
+            "failing_log": plain(seen.failing_log),
+            "started_at": seen.started_at,
+            "completed_at": seen.completed_at,
+            "n": known.n if known is not None else runs.count() + 1,
+        },
+    )
+
+
+def _record_words(pull: PullRequest, seen: PullRequestSeen) -> None:
+    for review in seen.reviews:
+        if review.id:
+            Review.objects.update_or_create(
+                pull_request=pull,
+                external_id=review.id,
+                defaults={
+                    "author": review.author,
+                    "decision": review.decision,
+                    "head_sha": review.head_sha,
+                    "body": plain(review.body),
+                    "trusted": review.trusted,
+                    "bot": review.bot,
+                    "submitted_at": review.submitted_at,
+                },
+            )
+    for comment in seen.comments:
+        if comment.id:
+            Comment.objects.update_or_create(
+                pull_request=pull,
+                external_id=comment.id,
+                defaults={
+                    "thread": comment.thread,
+                    "author": comment.author,
+                    "body": plain(comment.body),
+                    "path": comment.path,
+                    "line": comment.line,
+                    "resolved": comment.resolved,
+                    "trusted": comment.trusted,
+                    "bot": comment.bot,
+                    "ours": comment.ours,
+                    "created_at": comment.created_at,
+                },
+            )

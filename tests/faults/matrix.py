@@ -1,0 +1,244 @@
+"""The kill matrix: a stream of tasks, and kill -9 of each part of the system at each step of their way. A checker that trusts nobody decides."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import redis
+
+from tests.faults.agents import AGENT, CHECK, heard
+from tests.installation import Installation, alive, installation, plain_repository, wait_for
+from tests.repositories import Repository
+
+STEPS = ("Prepare", "StartTurn", "turn", "Publish", "OpenPullRequest", "RunCheck", "Merge", "EndSession")
+TARGETS = ("web", "control", "host", "beat", "serve", "guard", "agent", "valkey", "postgres", "everything")
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """One kill as it happened; `hit` says whether the step was under way when it fell."""
+
+    target: str
+    step: str
+    hit: bool
+
+
+@dataclass(slots=True)
+class Matrix:
+    """One run of the matrix over one installation."""
+
+    here: Installation
+    repository: Repository
+    log: Path
+    alive_at_once: int = 5
+    submitted: int = 0
+    keys: list[str] = field(default_factory=list)
+    kills: list[Kill] = field(default_factory=list)
+
+    # --- what the driver sees, from the database itself ---
+
+    def ask(self, sql: str) -> list[tuple[Any, ...]]:
+        """Rows of the embedded database, waiting while it is away."""
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                with psycopg.connect(
+                    host=str(self.here.home / "run" / "postgres"), user="ao", dbname="ao", connect_timeout=2
+                ) as connection:
+                    return connection.execute(sql).fetchall()  # type: ignore[arg-type]  # literal statements of this file
+            except psycopg.OperationalError:
+                assert time.monotonic() < deadline, "the database does not come back"
+                time.sleep(0.05)
+
+    def configure(self, command: Sequence[str]) -> None:
+        """A project whose changes merge by themselves when their check is green."""
+        scm = {"plugin": "local", "checks": {"work": CHECK}, "requiredApprovals": 0}
+        wait_for(lambda: self.ask("SELECT 1 FROM orchestrator_project WHERE base_sha <> ''"), "the mirror is there")
+        agent = json.dumps({"command": list(command)}).replace("'", "''")
+        self.ask(
+            f"UPDATE orchestrator_project SET agent = 'command', sandbox = 'none', agent_config = '{agent}',"
+            f" scm = '{json.dumps(scm).replace(chr(39), chr(39) * 2)}' RETURNING id"
+        )
+        self.ask(
+            "INSERT INTO orchestrator_rulerow (trigger, auto, action, priority, message, escalate_after, threshold)"
+            " VALUES ('approved-and-green', true, '[\"auto-merge\"]', '', '', '', '') RETURNING id"
+        )
+
+    # --- the stream of tasks ---
+
+    def feed(self) -> None:
+        """Keep a few tasks alive. A submission is repeated with its key until it is answered: what was accepted counts once."""
+        open_now = self.ask("SELECT count(*) FROM orchestrator_task WHERE outcome = ''")[0][0]
+        for _ in range(self.alive_at_once - open_now):
+            self.submitted += 1
+            key = f"task-{self.submitted}"
+            body = "red once" if self.submitted % 3 == 0 else "straight"
+            project = self.ask("SELECT key FROM orchestrator_project")[0][0]
+            task = {"project": project, "title": f"Work {self.submitted}", "body": body}
+            answer = self.here.patient("POST", "/tasks/", json=task, headers={"Idempotency-Key": key})
+            assert answer.status_code in {200, 201}, answer.text
+            self.keys.append(key)
+
+    def under_way(self, step: str) -> bool:
+        """Whether a task is at this step right now."""
+        if step == "turn":
+            return bool(
+                self.ask("SELECT 1 FROM orchestrator_turn WHERE started_at IS NOT NULL AND ended_at IS NULL LIMIT 1")
+            )
+        return bool(
+            self.ask(
+                f"SELECT 1 FROM orchestrator_job WHERE verb = '{step}' AND state IN ('promised', 'claimed') LIMIT 1"
+            )
+        )
+
+    # --- killing ---
+
+    def strike(self, target: str, step: str, *, patience: float = 4) -> None:
+        """Wait until the step is under way (or patience ends), kill, and see the part back."""
+        deadline = time.monotonic() + patience
+        hit = False
+        while not hit and time.monotonic() < deadline:
+            self.feed()
+            hit = self.under_way(step)
+        self._kill(target)
+        self.kills.append(Kill(target, step, hit))
+
+    def _kill(self, target: str) -> None:
+        match target:
+            case "everything":
+                for pid in self.here.hostkit():
+                    _end(pid)
+                self.here.kill()
+                self.here.start()
+            case "valkey":
+                self._flush()
+                self._child(lambda: self.here.server("valkey-server"), signal.SIGKILL)
+            case "postgres":
+                self._child(lambda: self.here.server("postgres -D"), signal.SIGQUIT)
+            case "serve":
+                self._one(self._serve())
+            case "guard":
+                self._one([pid for pid in self.here.hostkit() if pid not in self._serve()])
+            case "agent":
+                self._one(self._agents())
+            case _:
+                self._child(lambda: self.here.child(target), signal.SIGKILL)
+
+    def _flush(self) -> None:
+
+        redis.Redis(unix_socket_path=str(self.here.home / "run" / "valkey" / "valkey.sock")).flushall()
+
+    def _child(self, find: Callable[[], int | None], how: int) -> None:
+        before = find()
+        assert before is not None
+        os.kill(before, how)
+        wait_for(lambda: find() not in {None, before}, "the part is back")
+
+    def _serve(self) -> list[int]:
+        """The one of hostkit's processes that leads its own session and whose parent is nobody of ours."""
+        pids = self.here.hostkit()
+        return pids[:1] if pids else []
+
+    def _agents(self) -> list[int]:
+        lines = [line.split() for line in self.log.read_text().splitlines()]
+        return [int(words[4]) for words in lines if words[0] == "start" and alive(int(words[4]))]
+
+    def _one(self, pids: Sequence[int]) -> None:
+        if pids:
+            _end(pids[-1])
+
+    # --- the end, and the verdict ---
+
+    def finish(self, *, seconds: float = 240) -> None:
+        """Wait until every accepted task has ended."""
+        open_tasks = "SELECT id, status, reason FROM orchestrator_task WHERE outcome = ''"
+        left = "SELECT name, state, session_id FROM orchestrator_workspace WHERE state <> 'removed' AND session_id IS NOT NULL"
+        try:
+            wait_for(lambda: not self.ask(open_tasks), "every task ends", seconds=seconds, every=0.5)
+            wait_for(lambda: not self.ask(left), "every workspace is removed", seconds=60)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.ask(open_tasks)}\n{self.ask(left)}\n{self._unsettled()}") from error
+
+    def _unsettled(self) -> list[tuple[Any, ...]]:
+        return self.ask(
+            "SELECT key, state, attempts, failures, claims, code, error FROM orchestrator_job WHERE state <> 'done'"
+        )
+
+    def verdict(self) -> dict[str, object]:
+        """What really happened, by the remote's history, the agents' own file, and the database."""
+        merges = Counter(self.repository.ask("log", "main", "--merges", "--format=%s").splitlines())
+        files = self.repository.ask("ls-tree", "--name-only", "main").splitlines()
+        agents = heard(self.log)
+        return {
+            "kills": len(self.kills),
+            "at the step": sum(kill.hit for kill in self.kills),
+            "accepted": len(self.keys),
+            "lost": len(self.keys) - len(self.ask("SELECT 1 FROM orchestrator_task WHERE outcome = 'merged'")),
+            "files on main": sum(name.startswith("work-") for name in files),
+            "doubled tasks": len(self.ask("SELECT id FROM orchestrator_task")) - len(self.keys),
+            "doubled merges": sum(count - 1 for count in merges.values()),
+            "doubled pull requests": len(
+                self.ask("SELECT task_id FROM orchestrator_pullrequest GROUP BY task_id HAVING count(*) > 1")
+            ),
+            "doubled messages": sum(count - 1 for count in agents.told.values()),
+            "turns started twice": sum(count - 1 for count in agents.starts.values()),
+            "second agents on a branch": agents.overlaps,
+            "escalations": len(self.ask("SELECT id FROM orchestrator_interruption WHERE escalation")),
+            "processes left": len(self.here.marked()),
+        }
+
+
+def _end(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def prepared(here: Installation, *, pace: float = 0.15) -> Matrix:
+    """A started installation with the repository, the agent and the rules of the matrix."""
+    repository = plain_repository(here.folder / "repository", {"README": "hello\n"})
+    log = here.folder / "agents.log"
+    log.touch()
+    log.chmod(0o666)
+    program = here.folder / "agent.py"
+    program.write_text(AGENT)
+    program.chmod(0o644)
+    here.start(str(repository.path))
+    matrix = Matrix(here=here, repository=repository, log=log)
+    matrix.configure(["/usr/bin/python3", str(program), str(log), str(pace)])
+    return matrix
+
+
+def cells(*, most: int | None = None) -> list[tuple[str, str]]:
+    """Every part at every step, in an order that mixes them."""
+    every = list(itertools.product(TARGETS, STEPS))
+    mixed = sorted(every, key=lambda cell: (every.index(cell) * 37) % len(every))
+    return mixed[:most]
+
+
+def main() -> None:
+    """Run the whole matrix and print its verdict: `python -m tests.faults.matrix [KILLS]`."""
+    most = int(sys.argv[1]) if len(sys.argv) > 1 else None
+    with installation() as here:
+        matrix = prepared(here)
+        for target, step in cells(most=most):
+            matrix.strike(target, step)
+            sys.stderr.write(f"{target} at {step}: {'hit' if matrix.kills[-1].hit else 'missed'}\n")
+        matrix.finish()
+        json.dump(matrix.verdict(), sys.stdout, indent=1)
+
+
+if __name__ == "__main__":
+    main()

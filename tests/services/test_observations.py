@@ -1,0 +1,260 @@
+"""What was seen outside becomes rows once, whoever reports it, in whatever order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from orchestrator.models import Check, Comment, Event, Host, Job, PullRequest, Session, Task, Turn
+from orchestrator.ports import (
+    Activity,
+    AgentEvent,
+    CheckSeen,
+    CommentSeen,
+    Confirmed,
+    NeedsInput,
+    PullRequestSeen,
+    PullState,
+    RunEnd,
+    RunState,
+    Said,
+    Started,
+    Usage,
+)
+from orchestrator.services import observations, projects, pull_requests, sessions, tasks, transcripts
+from orchestrator.services.events import Actor
+from orchestrator.services.sessions import Overtaken
+from tests.lab import together
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def turn() -> Turn:
+    host = projects.local_host(name="local", capacity=5)
+    actor = Actor(name="ada", at=timezone.now())
+    project, _ = projects.register(
+        key="app", name="App", remote="/nowhere", default_branch="main", agent="command", actor=actor
+    )
+    task, _ = tasks.submit(project=project, title="Fix it", actor=actor)
+    session = Session.objects.create(task=task, epoch=1, host=host, agent="command", prepared_at=timezone.now())
+    return Turn.objects.create(
+        session=session, n=1, prompt="", started_at=timezone.now(), progress_at=timezone.now() - timedelta(hours=1)
+    )
+
+
+def _progress(turn: Turn, offset: int, data: bytes, *heard: AgentEvent) -> Task | None:
+    return observations.turn_progressed(
+        turn_id=turn.pk,
+        offset=offset,
+        data=data,
+        parsed_to=offset,
+        heard=heard,
+        now=timezone.now(),
+    )
+
+
+def _ended(turn: Turn, *, size: int = 0, end: RunEnd = RunEnd.EXITED, code: int | None = 0) -> RunState:
+    return RunState(
+        id=turn.run_id,
+        fence="f",
+        epoch=1,
+        live=False,
+        end=end,
+        exit_code=code,
+        signal=None,
+        size=size,
+        dropped=0,
+        started_at=None,
+        ended_at=None,
+    )
+
+
+def _seen(task: Task, **more: object) -> PullRequestSeen:
+    base = PullRequestSeen(
+        number=1,
+        url="/1",
+        state=PullState.OPEN,
+        branch=task.branch,
+        base_branch="main",
+        head_sha="a" * 40,
+        base_sha="b" * 40,
+        mergeable=True,
+        conflict_files=(),
+        merged_sha=None,
+        required_checks=None,
+        checks=(),
+        reviews=(),
+        comments=(),
+        observed_at=timezone.now(),
+    )
+    return replace(base, **more)  # type: ignore[arg-type]
+
+
+def _record(task: Task, seen: PullRequestSeen) -> PullRequest:
+    return pull_requests.record(task=task, seen=seen, now=timezone.now())
+
+
+def test_a_journal_has_neither_gap_nor_double_whoever_reports_it(turn: Turn) -> None:
+    together(*[lambda: _progress(turn, 0, b"one ") for _ in range(6)])
+    assert _progress(turn, 10, b"after a gap") is None
+    assert _progress(turn, 4, b"two") is not None
+    assert transcripts.read(run=turn.run_id) == (b"one two", 7)
+    assert transcripts.read(run=turn.run_id, after=2, cap=3) == (b"e t", 5)
+
+
+def test_what_an_agent_says_is_kept_and_shows_progress(turn: Turn) -> None:
+    _progress(turn, 0, b"x", Said(text="hello \x1b[31mred"), Usage(input_tokens=2, output_tokens=3, cost_usd=0.5))
+    _progress(turn, 1, b"y", Usage(input_tokens=2))
+    turn.refresh_from_db()
+    assert (turn.last_words, turn.input_tokens, turn.output_tokens, float(turn.cost_usd)) == ("hello red", 4, 3, 0.5)
+    assert timezone.now() - turn.progress_at < timedelta(seconds=10)
+
+
+def test_a_question_that_is_repeated_is_asked_once(turn: Turn) -> None:
+    asked = NeedsInput(id="q", kind="question", question="Which?")
+    _progress(turn, 0, b"x", asked)
+    _progress(turn, 1, b"y", asked)
+    assert Event.objects.filter(kind="agent.asked").count() == 1
+
+
+def test_an_echo_of_somebody_elses_message_confirms_nothing(turn: Turn) -> None:
+    message = tasks.send(task=turn.session.task, text="hello", actor=Actor(name="ada"))
+    _progress(turn, 0, b"x", Confirmed(message=str(message.pk)))
+    message.refresh_from_db()
+    assert message.confirmed_at is None
+
+
+def test_an_echo_of_something_that_is_no_id_is_no_error(turn: Turn) -> None:
+    assert _progress(turn, 0, b"x", Confirmed(message="not an id")) is not None
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        Started(native_id="\x00\ud800" + "x" * 500),
+        Activity(tool="\x00", summary="\udfff" * 400),
+        Said(text="\ud800\x00\x1b]52;c;eA==\x07"),
+        NeedsInput(id="\x00\ud800" * 300, kind="question", question="\x00\ud800", options=("\x00",)),
+        Usage(input_tokens=10**12, output_tokens=10**12, cost_usd=1e12),
+    ],
+)
+def test_whatever_an_agent_says_can_be_kept(turn: Turn, event: AgentEvent) -> None:
+    assert _progress(turn, 0, b"\x00\xff", event) is not None
+    assert _progress(turn, 2, b"x", event) is not None
+
+
+def test_a_turn_ends_when_all_of_its_journal_is_here_and_once(turn: Turn) -> None:
+    state = _ended(turn, size=3)
+    assert observations.turn_ended(turn_id=turn.pk, state=state, now=timezone.now()) is None
+    _progress(turn, 0, b"all")
+    ends: list[Task | None] = []
+    together(
+        *[
+            lambda: ends.append(observations.turn_ended(turn_id=turn.pk, state=state, now=timezone.now()))
+            for _ in range(5)
+        ]
+    )
+    assert len([end for end in ends if end is not None]) == 1
+    assert Event.objects.filter(kind="turn.ended").count() == 1
+    assert _progress(turn, 3, b"late") is None
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "word"),
+    [
+        (RunEnd.EXITED, 0, "finished"),
+        (RunEnd.EXITED, 2, "failed"),
+        (RunEnd.EXITED, None, "killed"),
+        (RunEnd.LOST, None, "killed"),
+        (RunEnd.DEADLINE, None, "killed"),
+        (RunEnd.STOPPED, None, "stopped"),
+    ],
+)
+def test_how_a_run_ended_is_how_its_turn_did(turn: Turn, end: RunEnd, code: int | None, word: str) -> None:
+    observations.turn_ended(turn_id=turn.pk, state=_ended(turn, end=end, code=code), now=timezone.now())
+    turn.refresh_from_db()
+    assert turn.end == word
+
+
+def test_an_older_look_at_a_pull_request_changes_nothing(turn: Turn) -> None:
+    task = turn.session.task
+    now = timezone.now()
+    _record(task, _seen(task, head_sha="c" * 40, observed_at=now))
+    _record(task, _seen(task, head_sha="a" * 40, observed_at=now - timedelta(seconds=5)))
+    assert PullRequest.objects.get().head_sha == "c" * 40
+
+
+def test_what_was_merged_stays_merged_whatever_a_slow_look_still_shows(turn: Turn) -> None:
+    task = turn.session.task
+    _record(task, _seen(task))
+    _record(task, _seen(task, state=PullState.MERGED, merged_sha="d" * 40))
+    _record(task, _seen(task, state=PullState.OPEN))
+    pull = PullRequest.objects.get()
+    assert (pull.state, pull.merged_sha, pull.merged_head) == ("merged", "d" * 40, "a" * 40)
+    assert Event.objects.filter(kind="pull_request.merged").count() == 1
+
+
+def test_the_same_observation_from_everywhere_at_once_is_one_pull_request(turn: Turn) -> None:
+    task = turn.session.task
+    comment = CommentSeen(
+        id="c1",
+        thread="t1",
+        author="grace",
+        body="why?",
+        path="a.py",
+        line=3,
+        created_at=timezone.now(),
+        resolved=False,
+        trusted=True,
+    )
+    check = CheckSeen(id="k1", name="ci", head_sha="a" * 40, status="completed", conclusion="failure")
+    seen = _seen(task, checks=(check,), comments=(comment,))
+    together(*[lambda: _record(task, seen) for _ in range(6)])
+    assert (PullRequest.objects.count(), Check.objects.count(), Comment.objects.count()) == (1, 1, 1)
+    assert Event.objects.filter(kind="pull_request.opened").count() == 1
+
+
+def test_a_rerun_of_a_check_is_its_next_number(turn: Turn) -> None:
+    task = turn.session.task
+    first = CheckSeen(id="k1", name="ci", head_sha="a" * 40, status="completed", conclusion="failure")
+    again = replace(first, id="k2", conclusion="success")
+    _record(task, _seen(task, checks=(first, again)))
+    _record(task, _seen(task, checks=(first, again)))
+    assert list(Check.objects.order_by("n").values_list("n", "conclusion")) == [(1, "failure"), (2, "success")]
+
+
+def test_a_check_whose_run_was_lost_says_nothing_about_the_change_and_is_run_again(turn: Turn) -> None:
+    task = turn.session.task
+    pull = _record(task, _seen(task))
+    for n in (1, 2, 3):
+        check, _ = Check.objects.get_or_create(
+            pull_request=pull, name="ci", head_sha=pull.head_sha, n=n, defaults={"status": "in_progress"}
+        )
+        state = _ended(turn, end=RunEnd.LOST, code=None)
+        observations.check_ended(check_id=check.pk, state=state, log="", now=timezone.now())
+        observations.check_ended(check_id=check.pk, state=state, log="", now=timezone.now())
+    assert list(Check.objects.order_by("n").values_list("conclusion", flat=True)) == ["cancelled"] * 3
+    assert Job.objects.filter(verb="RunCheck").count() == 2
+
+
+def test_nothing_is_reported_of_a_session_that_has_ended(turn: Turn) -> None:
+    Session.objects.update(ended_at=timezone.now(), end_reason="fenced")
+    with pytest.raises(Overtaken, match="fenced"):
+        sessions.begin_turn(session_id=turn.session_id, n=2, now=timezone.now())
+    with pytest.raises(Overtaken):
+        sessions.prepared(session_id=turn.session_id, base_sha="a" * 40, path="/", now=timezone.now())
+    with pytest.raises(Overtaken):
+        sessions.intend_push(session_id=turn.session_id, new_sha="a" * 40, now=timezone.now())
+
+
+def test_a_host_that_is_back_is_not_silent_any_more(turn: Turn) -> None:
+    host = turn.session.host
+    observations.host_silent(host=host, now=timezone.now(), trouble="connection refused")
+    assert Host.objects.get().silent_since is not None
+    observations.host_seen(host=host, now=timezone.now(), boot_id="b", boottime=1.0, free_bytes=1)
+    row = Host.objects.get()
+    assert (row.silent_since, row.trouble) == (None, "")

@@ -1,0 +1,51 @@
+"""What is changed in the administration is history, and tasks learn of it without a bell."""
+
+from __future__ import annotations
+
+import pytest
+from django.forms.models import model_to_dict
+
+from orchestrator.models import Event, Project, RuleRow, Task
+from tests.web import scenes
+from tests.web.test_routes import logged_in
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_rule_that_is_added_and_deleted_by_hand_is_history_and_wakes_open_tasks() -> None:
+    chief = scenes.person("chief", staff=True, superuser=True)
+    shop = scenes.project()
+    task = scenes.full(shop, chief)
+    Task.objects.update(wake_at=None)
+    form = {"trigger": "ci-failed", "retries": "7", "auto": "unknown", "include_summary": "unknown", "action": "null"}
+    logged_in(chief).post("/admin/orchestrator/rulerow/add/", form)
+    task.refresh_from_db()
+    assert task.wake_at is not None
+    (row,) = RuleRow.objects.all()
+    logged_in(chief).post(f"/admin/orchestrator/rulerow/{row.pk}/delete/", {"post": "yes"})
+    lines = list(Event.objects.filter(kind="settings.changed").values_list("actor_name", "text"))
+    assert [name for name, _ in lines] == ["chief", "chief"]
+    assert "ci-failed" in lines[0][1]
+    assert "Deleted" in lines[1][1]
+
+
+def test_a_project_that_goes_on_is_told_to_its_tasks_and_values_are_told_to_nobody() -> None:
+    chief = scenes.person("chief", staff=True, superuser=True)
+    shop = scenes.project()
+    task = scenes.full(shop, chief)
+    Project.objects.update(paused=True)
+    Task.objects.update(wake_at=None)
+    shop.refresh_from_db()
+    page = logged_in(chief).get(f"/admin/orchestrator/project/{shop.pk}/change/")
+    form = page.context["adminform"].form
+    said = {name: form[name].value() for name in form.fields if form[name].value() is not None}
+    said |= {"env": '{"TOKEN": "s3cret"}', "memberships-TOTAL_FORMS": "0", "memberships-INITIAL_FORMS": "0"}
+    del said["paused"]
+    done = logged_in(chief).post(f"/admin/orchestrator/project/{shop.pk}/change/", said)
+    assert done.status_code == 302, done.context["adminform"].form.errors
+    task.refresh_from_db()
+    assert (model_to_dict(Project.objects.get())["paused"], task.wake_at is not None) == (False, True)
+    line = Event.objects.get(kind="settings.changed").text
+    assert "Paused" in line
+    assert "Env" in line
+    assert "s3cret" not in line

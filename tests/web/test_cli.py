@@ -1,0 +1,252 @@
+"""The command line against a live service: what it prints, and how it fails."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.utils import timezone
+from typer.testing import CliRunner, Result
+
+from aoweb.cli.main import app
+from orchestrator.models import (
+    ApiToken,
+    DecisionRecord,
+    Host,
+    Interruption,
+    JournalChunk,
+    Message,
+    Project,
+    RuleRow,
+    Task,
+)
+from orchestrator.services import accounts
+from tests.web.client import a_project, a_task, at_work, superuser, under_review
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Shell:
+    """Runs `ao` as a person would whose home knows the service."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.runner = CliRunner()
+
+    def __call__(self, *words: str, stdin: str = "", **env: str) -> Result:
+        clean = {"AO_HOME": str(self.home), "AO_URL": "", "AO_TOKEN": "", "COLUMNS": "200", **env}
+        return self.runner.invoke(app, list(words), input=stdin, env=clean)
+
+    def json(self, *words: str) -> Any:
+        result = self(*words, "--json")
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)
+
+
+@pytest.fixture
+def token() -> str:
+    return accounts.issue_token(user=superuser(), name="cli", scope="write", now=timezone.now())
+
+
+@pytest.fixture
+def ao(live_server: Any, token: str, tmp_path: Path) -> Shell:
+    (tmp_path / "client.json").write_text(json.dumps({"url": live_server.url, "token": token}))
+    return Shell(tmp_path)
+
+
+@pytest.fixture
+def project(ao: Shell) -> Project:
+    return a_project()
+
+
+def failed(result: Result, code: int, *words: str) -> None:
+    """One clear line on standard error, nothing on standard output, no traceback."""
+    assert result.exit_code == code, result.output
+    assert result.stdout == ""
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert all(word in result.stderr for word in words), result.stderr
+
+
+def test_a_task_is_spawned_shown_and_ended(ao: Shell, project: Project) -> None:
+    spawned = ao("spawn", "Fix it", "--body", "-", "--label", "bug", "--priority", "2", stdin="All of it.")
+    second = ao.json("spawn", "Then this", "--depends-on", "my-app#1", "--project", "my-app")
+
+    assert (spawned.exit_code, spawned.stdout) == (0, f"my-app#1 ({Task.objects.get(number=1).pk}) queued: Fix it\n")
+    assert second["depends_on"] == [Task.objects.get(number=1).pk]
+    listed = ao("status")
+    assert "my-app#1" in listed.stdout
+    assert "Fix it" in listed.stdout
+    shown = ao.json("status", "my-app#1")
+    assert (shown["body"], shown["labels"], shown["priority"]) == ("All of it.", ["bug"], 2)
+    assert ao("cancel", "my-app#1").stdout == "my-app#1 is being cancelled\n"
+    failed(ao("retry", "my-app#1"), 1, "being cancelled")
+
+
+def test_the_same_key_spawns_once(ao: Shell, project: Project) -> None:
+    assert ao.json("spawn", "Fix it", "--key", "k")["id"] == ao.json("spawn", "Fix it", "--key", "k")["id"]
+    failed(ao("spawn", "Another", "--key", "k"), 1, "'k'")
+    assert Task.objects.count() == 1
+
+
+def test_words_answers_and_reviews_reach_the_task(ao: Shell, project: Project) -> None:
+    task = a_task(project)
+    turn = at_work(task)
+    failed(ao("answer", str(task.pk), "x"), 2, "asks nothing")
+    turn.request = {
+        "id": "q1",
+        "kind": "question",
+        "question": "Which?",
+        "options": [],
+        "asked_at": timezone.now().isoformat(),
+    }
+    turn.save()
+    under_review(task)
+
+    assert ao("send", str(task.pk), "Hurry.").exit_code == 0
+    assert "Which?" in ao("status", str(task.pk)).stdout
+    assert ao("answer", str(task.pk), "The first.").exit_code == 0
+    reviewed = ao.json("review", "my-app#1", "request_changes", "--on", "a.py:3:Why: this?")
+
+    assert reviewed["decision"] == "request_changes"
+    assert {message.text for message in Message.objects.all()} == {
+        "Hurry.",
+        "You asked: Which?\nThe answer is: The first.",
+    }
+    assert ao.json("status", str(task.pk))["pull_request"]["comments"][0]["body"] == "Why: this?"
+    failed(ao("merge", "my-app#1"), 1, "not approved and green")
+    failed(ao("review", "my-app#1", "comment", "--on", "a.py"), 2, "PATH:LINE:TEXT")
+
+
+def test_logs_print_all_turns_and_no_character_that_steers_the_terminal(ao: Shell, project: Project) -> None:
+    task = a_task(project)
+    first = at_work(task)
+    JournalChunk.objects.create(run=first.run_id, offset=0, data=b"one \x1b]52;c;ZXZpbA==\x07\x1b[2Jtwo\n")
+    first.ended_at, first.end = timezone.now(), "finished"
+    first.save()
+    second = first.session.turns.create(n=2, prompt="", progress_at=timezone.now())
+    JournalChunk.objects.create(run=second.run_id, offset=0, data=b"three\n")
+
+    assert ao("logs", "my-app#1").stdout == "one two\nthree\n"
+    assert [turn["turn"] for turn in ao.json("logs", "my-app#1")["turns"]] == [1, 2]
+
+
+def test_why_tells_the_decisions(ao: Shell, project: Project) -> None:
+    DecisionRecord.objects.create(
+        task=a_task(project), at=timezone.now(), version=1, snapshot={}, decision={}, why=["red -> send"]
+    )
+
+    assert "  red -> send\n" in ao("why", "my-app#1").stdout
+
+
+def test_escalations_are_listed_and_acknowledged(ao: Shell, project: Project) -> None:
+    task = a_task(project)
+    assert ao("acknowledge").stdout == "nothing needs you\n"
+    row = Interruption.objects.create(
+        task=task, cause="c", priority="urgent", escalation=True, question="Look?", asked_at=timezone.now()
+    )
+
+    assert "Look?" in ao("acknowledge").stdout
+    assert ao("acknowledge", str(row.pk)).stdout == "acknowledged\n"
+    failed(ao("acknowledge", "999999"), 1, "nothing here")
+
+
+def test_rules_are_shown_with_their_sources_and_set(ao: Shell, project: Project) -> None:
+    result = ao("rules", "-p", "my-app", "--trigger", "ci-failed", "--set", "retries=5", "--set", "escalate_after=1h")
+
+    assert result.exit_code == 0
+    assert "retries" in result.stdout
+    row = RuleRow.objects.get()
+    assert (row.retries, row.escalate_after, row.project) == (5, "1h", project)
+    failed(ao("rules", "--trigger", "ci-failed", "--set", "threshold=10 minutes"), 1, "threshold", "1h30m")
+    failed(ao("rules", "--set", "retries=1"), 2, "--trigger")
+
+
+def test_a_file_is_planned_applied_and_exported(ao: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "agent-orchestrator.yaml"
+    file.write_text("projects:\n  app:\n    repo: owner/app\n    agnet: command\n")
+
+    planned = ao("apply", str(file), "--plan")
+    assert (planned.exit_code, Project.objects.count()) == (0, 0)
+    assert "create    project app" in planned.stdout
+    assert "did you mean agent?" in planned.stderr
+    assert ao("apply", str(file)).stdout.endswith("applied\n")
+    assert ao("export").stdout == file.read_text()
+    assert ao("apply", "-", stdin=file.read_text()).exit_code == 0
+
+
+def test_a_file_that_is_refused_is_one_line_that_says_where(ao: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text("reactions:\n  agent-stuck:\n    threshold: 10 minutes\n")
+
+    failed(ao("apply", str(file)), 1, "x.yaml:3", "reactions.agent-stuck.threshold", "10 minutes", "1h30m")
+    failed(ao("apply", str(tmp_path / "none.yaml")), 1, "cannot read", "No such file")
+
+
+def test_hosts_are_listed_and_drained(ao: Shell) -> None:
+    Host.objects.create(name="local")
+
+    assert "local" in ao("host").stdout
+    assert ao.json("host", "local", "--drain", "--capacity", "3")["draining"] is True
+    assert Host.objects.get().capacity == 3
+    failed(ao("host", "../x"), 1, "nothing here")
+    failed(ao("host", "--drain"), 2, "which host")
+
+
+def test_tokens_are_made_listed_and_revoked(ao: Shell) -> None:
+    raw = ao("token", "create", "ci", "--scope", "read", "--days", "3").stdout.strip()
+
+    made = ApiToken.objects.get(name="ci")
+    assert accounts.find_token(raw=raw, now=timezone.now()) == made
+    assert "ci" in ao("token", "list").stdout
+    assert ao("token", "revoke", str(made.pk)).stdout == "revoked\n"
+    assert accounts.find_token(raw=raw, now=timezone.now()) is None
+
+
+def test_open_prints_a_link_that_works_once(ao: Shell) -> None:
+    url = ao.json("open")["url"]
+
+    assert accounts.redeem_login_link(token=url.rstrip("/").rpartition("/")[2], now=timezone.now()).is_superuser
+
+
+def test_the_service_is_found_by_option_environment_or_home(
+    ao: Shell, live_server: Any, token: str, tmp_path: Path
+) -> None:
+    nobody = Shell(tmp_path / "empty")
+
+    assert nobody("status", "--url", live_server.url, "--token", token).stdout == "no tasks\n"
+    assert nobody("status", AO_URL=live_server.url, AO_TOKEN=token).stdout == "no tasks\n"
+    assert nobody("status", "--home", str(tmp_path)).stdout == "no tasks\n"
+    failed(nobody("status"), 1, "ao start")
+    failed(nobody("status", "--url", live_server.url), 1, "no token")
+    failed(ao("status", "--url", "http://127.0.0.1:1"), 1, "no token")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("status", "--url", "http://127.0.0.1:1", "--token", "x"), 1, "cannot be reached"),
+        (("status", "--url", "nonsense", "--token", "x"), 1, "cannot be reached"),
+        (("status", "--token", "wrong"), 1, "unknown, expired or revoked"),
+        (("status", "--token", "\u00e9"), 1, "copy it again"),
+        (("status", "999999"), 1, "nothing here"),
+        (("status", "what"), 2, "not a task"),
+        (("status", "nowhere#1"), 2, "no task"),
+        (("spawn", "x", "--project", "nowhere"), 1, "there is no project 'nowhere'"),
+        (("spawn", "x"), 2, "no project yet"),
+        (("spawn", ""), 2, "no project yet"),
+    ],
+)
+def test_what_fails_is_one_clear_line_and_a_code(ao: Shell, words: tuple[str, ...], code: int, said: str) -> None:
+    failed(ao(*words), code, said)
+
+
+@pytest.mark.parametrize(
+    "words", [("nothing",), ("review", "1", "love"), ("spawn",), ("acknowledge", "x"), ("status", "--nope")]
+)
+def test_wrong_usage_is_exit_code_2(ao: Shell, words: tuple[str, ...]) -> None:
+    result = ao(*words)
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr

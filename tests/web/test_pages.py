@@ -1,0 +1,288 @@
+"""The pages: what they show, what they refuse, and that a refusal loses nothing."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.utils import timezone
+
+from orchestrator.domain.status import TaskStatus
+from orchestrator.models import Event, Interruption, Message, Review, Role, Task
+from tests.web import scenes
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def ada() -> User:
+    return scenes.person("ada")
+
+
+@pytest.fixture
+def client(ada: User) -> Client:
+    client = Client()
+    client.force_login(ada)
+    return client
+
+
+def body(response: object) -> str:
+    return response.content.decode()  # type: ignore[attr-defined]
+
+
+def test_without_a_project_the_board_says_how_to_get_one(client: Client) -> None:
+    assert "You are not a member of any project" in body(client.get("/"))
+
+
+def test_without_a_project_a_superuser_reads_the_command_that_adds_one() -> None:
+    client = Client()
+    client.force_login(scenes.person("root", superuser=True, staff=True))
+    assert "ao start PATH-or-URL" in body(client.get("/"))
+
+
+def test_without_a_task_the_board_shows_the_form(client: Client, ada: User) -> None:
+    scenes.project(members={ada: Role.MEMBER}, notice="No agent is installed: npm install -g claude-code")
+    page = body(client.get("/"))
+    assert "Hand it in" in page
+    assert "No agent is installed" in page
+
+
+def test_each_task_stands_in_the_column_of_its_attention(client: Client, ada: User) -> None:
+    shop = scenes.project(members={ada: Role.MEMBER})
+    for status, _reason in scenes.MIX:
+        scenes.task(shop, f"about {status}", status=status)
+    page = body(client.get("/"))
+    for task in Task.objects.all():
+        column = page.split(f'data-cards="{task.attention}"')[1].split("</section>")[0]
+        assert f'id="task-{task.pk}"' in column
+
+
+def test_a_long_column_shows_its_first_hundred_and_the_way_to_more(client: Client, ada: User) -> None:
+    shop = scenes.project(members={ada: Role.MEMBER})
+    scenes.crowd(shop, 13 * 105)
+    page = body(client.get("/"))
+    assert page.count('data-column="review"') == 100
+    assert page.count('data-column="done"') == 50
+    more = body(client.get("/board/review/?start=100"))
+    assert more.count('data-column="review"') == 5
+
+
+def test_the_board_costs_the_same_queries_for_few_and_for_many_tasks(
+    client: Client, ada: User, django_assert_max_num_queries: object
+) -> None:
+    shop = scenes.project(members={ada: Role.MEMBER})
+    scenes.crowd(shop, 300)
+    with django_assert_max_num_queries(75):  # type: ignore[operator]
+        client.get("/")
+    with django_assert_max_num_queries(20):  # type: ignore[operator]
+        client.get("/")
+
+
+def test_filters_leave_what_was_asked_for(client: Client, ada: User) -> None:
+    shop = scenes.project(members={ada: Role.MEMBER})
+    mine = scenes.task(shop, "mine and about search", requested_by=ada)
+    other = scenes.task(shop, "about totals")
+    for query, shown, hidden in (("?q=SEARCH", mine, other), ("?mine=1", mine, other), ("?q=totals", other, mine)):
+        page = body(client.get(f"/{query}"))
+        assert f'id="task-{shown.pk}"' in page
+        assert f'id="task-{hidden.pk}"' not in page
+    assert "No task matches" in body(client.get("/?project=elsewhere"))
+
+
+def test_a_task_is_handed_in_once_although_the_form_is_sent_twice(client: Client, ada: User) -> None:
+    scenes.project(members={ada: Role.MEMBER})
+    form = {"project": "shop", "title": "Fix the failing test", "key": "form-1", "labels": "a, b", "priority": "3"}
+    first, second = client.post("/tasks/new/", form), client.post("/tasks/new/", form)
+    task = Task.objects.get()
+    assert first.url == second.url == f"/tasks/{task.pk}/"
+    assert (task.labels, task.priority, task.requested_by) == (["a", "b"], 3, ada)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("title", "   ", "must not be empty"),
+        ("agent", "nobody", "is not a known agent"),
+        ("priority", "high", "is not a whole number"),
+        ("priority", "101", "out of range"),
+        ("depends_on", "7", "has no task 7"),
+        ("depends_on", "seven", "write task numbers"),
+    ],
+)
+def test_a_refused_task_says_why_and_keeps_what_was_typed(
+    client: Client, ada: User, field: str, value: str, said: str
+) -> None:
+    scenes.project(members={ada: Role.MEMBER})
+    form = {"project": "shop", "title": "kept title", "body": "kept body", field: value}
+    response = client.post("/tasks/new/", form)
+    assert response.status_code == 422
+    assert said in body(response)
+    assert "kept body" in body(response)
+    assert not Task.objects.exists()
+
+
+def test_the_page_of_a_task_shows_every_part_of_it(client: Client, ada: User) -> None:
+    task = scenes.full(scenes.project(members={ada: Role.MEMBER}), ada)
+    page = body(client.get(f"/tasks/{task.pk}/"))
+    for part in (
+        "green; waits for a review",
+        "<strong>off by a cent</strong>",
+        "Totals are now rounded once",
+        "Please keep the old signature working.",
+        "1 failed, 41 passed",
+        "rule ci-failed: send-to-agent, try 1 of 2",
+        "pull request 1 is open",
+        "Say why it is quantized",
+        "68311 in, 3920 out",
+        "0.53 USD",
+        "Approve",
+    ):
+        assert part in page, part
+
+
+def test_the_change_is_drawn_with_its_comments_in_place(client: Client, ada: User) -> None:
+    task = scenes.full(scenes.project(members={ada: Role.MEMBER}), ada)
+    page = body(client.get(f"/tasks/{task.pk}/diff/"))
+    assert "def total(lines: list[Line]) -&gt; Decimal:" in page
+    line = page.split('data-line="7"')[1]
+    assert line.index("quantized") < line.index('data-line="8"')
+
+
+def test_the_transcript_comes_in_pages_without_escape_sequences(client: Client, ada: User) -> None:
+    task = scenes.task(scenes.project(members={ada: Role.MEMBER}))
+    output = b"".join(b"\x1b[31mline %d\x1b[0m\n" % n for n in range(20_000))
+    turn = scenes.turn(scenes.session(task), output=output)
+    url = f"/tasks/{task.pk}/transcript/{turn.pk}/"
+    last = client.get(url).json()
+    assert last["text"].endswith("line 19999\n")
+    text, after = "", 0
+    while after < len(output):
+        page = client.get(url, {"after": after}).json()
+        text, after = text + page["text"], page["next"]
+    assert text == "".join(f"line {n}\n" for n in range(20_000))
+    before = client.get(url, {"before": last["start"]}).json()
+    assert before["next"] == last["start"]
+
+
+def test_words_for_the_agent_are_recorded(client: Client, ada: User) -> None:
+    task = scenes.task(scenes.project(members={ada: Role.MEMBER}))
+    response = client.post(f"/tasks/{task.pk}/send/", {"text": "look at the fixture", "key": "k1"})
+    assert response.status_code == 302
+    client.post(f"/tasks/{task.pk}/send/", {"text": "look at the fixture", "key": "k1"})
+    message = Message.objects.get()
+    assert (message.text, message.author) == ("look at the fixture", ada)
+
+
+@pytest.mark.parametrize("deed", ["send", "answer", "merge", "cancel", "retry", "restart", "review"])
+def test_what_cannot_be_done_to_an_ended_task_is_said_and_nothing_typed_is_lost(
+    client: Client, ada: User, deed: str
+) -> None:
+    task = scenes.task(scenes.project(members={ada: Role.MEMBER}), status=TaskStatus.MERGED)
+    typed = {
+        "text": "precious words",
+        "answer": "precious words",
+        "body": "x",
+        "comment": "precious words",
+        "decision": "comment",
+        "path": "a.py",
+    }
+    response = client.post(f"/tasks/{task.pk}/{deed}/", typed)
+    assert response.status_code == 409
+    assert "Not done." in body(response)
+    assert "precious words" in body(response)
+
+
+def test_a_question_is_answered_on_the_page(client: Client, ada: User) -> None:
+    task = scenes.task(scenes.project(members={ada: Role.MEMBER}), status=TaskStatus.NEEDS_INPUT)
+    turn = scenes.question(task, "Which rounding mode?", "half even", "half up")
+    page = body(client.get(f"/tasks/{task.pk}/"))
+    assert "Which rounding mode?" in page
+    assert 'value="half even"' in page
+    client.post(f"/tasks/{task.pk}/answer/", {"request_id": "q1", "option": "half even", "answer": ""})
+    turn.refresh_from_db()
+    assert turn.request["answer"] == "half even"
+
+
+def test_an_escalation_stays_until_it_is_acknowledged(client: Client, ada: User) -> None:
+    task = scenes.task(scenes.project(members={ada: Role.MEMBER}), status=TaskStatus.CI_FAILED)
+    asked = scenes.escalation(task)
+    assert "failed three times" in body(client.get(f"/tasks/{task.pk}/"))
+    assert client.post(f"/tasks/{task.pk}/acknowledge/", {"interruption": asked.pk}).status_code == 302
+    asked.refresh_from_db()
+    assert asked.acknowledged_by == ada
+    assert "Acknowledge</button>" not in body(client.get(f"/tasks/{task.pk}/"))
+
+
+def test_an_escalation_of_another_task_is_not_acknowledged_through_mine(client: Client, ada: User) -> None:
+    mine = scenes.task(scenes.project(members={ada: Role.MEMBER}))
+    asked = scenes.escalation(scenes.task(scenes.project("other")))
+    assert client.post(f"/tasks/{mine.pk}/acknowledge/", {"interruption": asked.pk}).status_code == 409
+    assert Interruption.objects.open().filter(pk=asked.pk).exists()
+
+
+def test_a_line_comment_becomes_a_review_of_the_head_that_was_shown(client: Client, ada: User) -> None:
+    task = scenes.full(scenes.project(members={ada: Role.MEMBER}), ada)
+    form = {
+        "decision": "request_changes",
+        "path": "billing/totals.py",
+        "line": "5",
+        "comment": "name it",
+        "head_sha": scenes.HEAD,
+    }
+    response = client.post(f"/tasks/{task.pk}/review/", form)
+    assert response.url.endswith("#changes")
+    review = Review.objects.get(user=ada)
+    comment = review.comments.get()
+    assert (comment.path, comment.line, review.head_sha) == ("billing/totals.py", 5, scenes.HEAD)
+
+
+@pytest.mark.parametrize(
+    ("deed", "form"), [("review", {"decision": "approve"}), ("merge", {})], ids=["approve", "merge"]
+)
+def test_a_head_that_moved_since_the_page_was_opened_is_neither_approved_nor_merged(
+    client: Client, ada: User, deed: str, form: dict[str, str]
+) -> None:
+    task = scenes.full(scenes.project(members={ada: Role.MEMBER}), ada)
+    response = client.post(f"/tasks/{task.pk}/{deed}/", {**form, "head_sha": scenes.BASE})
+    assert response.status_code == 409
+    assert "the head moved" in body(response)
+    assert not Review.objects.filter(user=ada).exists()
+
+
+def test_opening_pages_changes_nothing(client: Client, ada: User) -> None:
+    task = scenes.full(scenes.project(members={ada: Role.MEMBER}), ada)
+    scenes.escalation(task)
+    version, events = task.version, Event.objects.count()
+    turn = task.sessions.get().turns.first()
+    assert turn is not None
+    for url in (
+        "/",
+        f"/tasks/{task.pk}/",
+        f"/tasks/{task.pk}/diff/",
+        f"/tasks/{task.pk}/transcript/{turn.pk}/",
+        "/projects/shop/",
+    ):
+        assert client.get(url).status_code == 200
+    task.refresh_from_db()
+    assert (task.version, Event.objects.count()) == (version, events)
+    assert Interruption.objects.filter(seen_at__isnull=False).count() == 0
+
+
+def test_the_board_names_a_host_that_does_not_answer(client: Client, ada: User) -> None:
+    scenes.project(members={ada: Role.MEMBER})
+    host = scenes.host("spare", seen_at=timezone.now() - timedelta(minutes=10))
+    host.silent_since = timezone.now() - timedelta(minutes=9)
+    host.trouble = "no route"
+    host.save()
+    assert "spare does not answer: no route" in body(client.get("/"))
+
+
+def test_the_project_page_tells_where_each_field_of_a_rule_came_from(client: Client, ada: User) -> None:
+    shop = scenes.project(members={ada: Role.VIEWER})
+    shop.rules.create(trigger="ci-failed", retries=5)
+    page = body(client.get("/projects/shop/"))
+    rule = page.split("<strong>ci-failed</strong>")[1].split("</details>")[0]
+    assert '<th scope="row">retries</th><td>5</td><td><span class="pill tone-ask">project' in rule
+    assert '<th scope="row">auto</th><td>yes</td><td><span class="state">default' in rule

@@ -1,0 +1,52 @@
+"""Take a session down: stop the agent, keep what is uncommitted, remove the workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from django.utils import timezone
+
+from orchestrator.domain.actions import EndSession
+from orchestrator.models import Session, Workspace
+from orchestrator.ports import Refused, Unavailable
+from orchestrator.services import sessions
+from workers.executors.publish import BUNDLE_CAP
+from workers.executors.specs import spec_for
+from workers.failpoints import failpoint
+from workers.toolbox import Toolbox
+
+# A room that is gone was saved before; what git cannot read, pack or vouch for is not kept, or a session could refuse to end for ever.
+_NOT_TO_BE_SAVED = frozenset({"no-workspace", "not-prepared", "workspace-broken", "too-large", "bad-bundle"})
+
+
+def end_session(action: EndSession, task_id: int, tools: Toolbox) -> Mapping[str, object]:
+    """Safe to run twice: an ended fence stays ended, saved work keeps its ref, a removed room is gone."""
+    session = Session.objects.select_related("task__project", "host").get(pk=action.session)
+    host = tools.host(session.host)
+    host.end(session.fence, epoch=session.epoch)
+    failpoint("after_end")
+    workspace = Workspace.objects.filter(session=session).exclude(state=Workspace.State.REMOVED).first()
+    if workspace is not None:
+        if workspace.state == Workspace.State.READY:
+            _save(session, workspace, tools)
+        failpoint("after_save")
+        host.remove_workspace(workspace.name)
+        failpoint("after_remove")
+    sessions.ended(session_id=session.pk, now=timezone.now())
+    return {"task": task_id}
+
+
+def _save(session: Session, workspace: Workspace, tools: Toolbox) -> None:
+    """What would be lost goes to a ref of our mirror, recorded before the tree is removed; where it cannot, history says why."""
+    spec = spec_for(session, workspace, tools, base_sha=session.published_sha or session.base_sha)
+    message = f"Uncommitted work of {session.task} when its session ended"
+    try:
+        bundle = tools.workspaces.save(spec, tools.host(session.host), message=message, cap=BUNDLE_CAP)
+        if bundle is not None:
+            kept = tools.mirror(session.task.project).import_saved(bundle, task=session.task_id, base_sha=spec.base_sha)
+            sessions.saved(session_id=session.pk, ref=kept.ref, now=timezone.now())
+    except Refused as refused:
+        if refused.code not in _NOT_TO_BE_SAVED:
+            # Nobody could ask for an end again: it waits until what stands in the way is gone, and says so.
+            raise Unavailable(str(refused)) from refused
+        sessions.not_saved(session_id=session.pk, why=str(refused), now=timezone.now())

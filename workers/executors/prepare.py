@@ -1,0 +1,65 @@
+"""Make the workspace of a session: a warm one is claimed, a cold one is made; then the project's postCreate commands."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+
+from django.utils import timezone
+
+from orchestrator.domain.actions import Prepare
+from orchestrator.models import Session, Workspace
+from orchestrator.ports import Host, Refused, Run, WorkspaceSpec
+from orchestrator.services import observations, sessions
+from workers.executors.specs import must_stand, spec_for
+from workers.failpoints import failpoint
+from workers.toolbox import Toolbox, sandbox_for
+
+
+def prepare(action: Prepare, task_id: int, tools: Toolbox) -> Mapping[str, object]:
+    """Safe to run twice: the workspace is the session's from the first claim on, and a tree that is there is adopted."""
+    del task_id
+    session = Session.objects.select_related("task__project", "host").get(pk=action.session)
+    workspace = sessions.claim_workspace(session_id=session.pk, now=timezone.now())
+    failpoint("after_claim_workspace")
+    host = tools.host(session.host)
+    # A successor goes on from what was published last; so does a restarted session.
+    base_sha = session.published_sha or session.task.project.base_sha
+    spec = spec_for(session, workspace, tools, base_sha=base_sha)
+    path = _tree(workspace, spec, host, tools)
+    failpoint("after_tree")
+    must_stand(workspace, host)
+    if session.task.project.post_create:
+        host.start(_setup(session, workspace.name, str(tools.mirror(session.task.project).path)))
+        return {"workspace": workspace.name, "setup": observations.setup_run(session)}
+    sessions.prepared(session_id=session.pk, base_sha=base_sha, path=path, now=timezone.now())
+    return {"workspace": workspace.name, "base_sha": base_sha}
+
+
+def _tree(workspace: Workspace, spec: WorkspaceSpec, host: Host, tools: Toolbox) -> str:
+    """The path of the tree. A workspace that was prepared ahead has its room; one whose room was lost is opened anew, like a cold one."""
+    if workspace.state == Workspace.State.READY:
+        try:
+            return tools.workspaces.prepare(spec, host)
+        except Refused as refused:
+            if refused.code != "no-workspace":
+                raise
+    host.open_workspace(workspace.name)
+    failpoint("after_open_workspace")
+    return tools.workspaces.prepare(spec, host)
+
+
+def _setup(session: Session, workspace: str, mirror: str) -> Run:
+    """postCreate as one supervised run: it stops at the first command that fails, and its log is kept."""
+    project = session.task.project
+    lines = ["set -e", *(f"echo {shlex.quote('$ ' + command)}\n{command}" for command in project.post_create)]
+    return Run(
+        id=observations.setup_run(session),
+        fence=session.fence,
+        epoch=session.epoch,
+        workspace=workspace,
+        argv=("/bin/sh", "-c", "\n".join(lines)),
+        env={str(key): str(value) for key, value in project.env.items()},
+        sandbox=sandbox_for(project, session.host),
+        readonly=(mirror, *project.symlinks.values()),
+    )

@@ -1,0 +1,93 @@
+"""Open, merge and close pull requests: looked up first, done, looked up again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from django.utils import timezone
+
+from orchestrator.domain.actions import ClosePullRequest, DeleteBranch, Merge, OpenPullRequest
+from orchestrator.domain.rules import Trigger
+from orchestrator.domain.triggers import Hold, held_triggers
+from orchestrator.models import Task
+from orchestrator.ports import SCM, Proposal, PullState, Refused
+from orchestrator.services import projects, pull_requests, snapshots
+from workers.failpoints import failpoint
+from workers.toolbox import Toolbox
+
+
+def _task(task_id: int) -> Task:
+    return Task.objects.select_related("project").get(pk=task_id)
+
+
+def open_pull_request(action: OpenPullRequest, task_id: int, tools: Toolbox) -> Mapping[str, object]:
+    """Adopt the branch's pull request if there is one, else open it."""
+    task = _task(task_id)
+    failpoint("before_pr_create")
+    seen = tools.scm(task.project).open_pull_request(
+        Proposal(
+            branch=task.branch,
+            base_branch=task.project.default_branch,
+            head_sha=action.head_sha,
+            title=task.title,
+            body=f"{task.body}\n\nTask {task}",
+            marker=f"ao-task-{task.pk}",
+        )
+    )
+    failpoint("after_pr_create")
+    pull = pull_requests.record(task=task, seen=seen, now=timezone.now())
+    return {"number": pull.number, "head_sha": pull.head_sha}
+
+
+def merge(action: Merge, task_id: int, tools: Toolbox) -> Mapping[str, object]:
+    """Merge exactly this head, if it still is green and approved at this moment. Refused code `overtaken`: the facts changed."""
+    task = _task(task_id)
+    scm = tools.scm(task.project)
+    _look(task, scm)
+    snapshot = snapshots.take(task, now=timezone.now())
+    pull = snapshot.pull
+    ready = {held.trigger: held for held in held_triggers(snapshot)}.get(Trigger.APPROVED_AND_GREEN)
+    if (
+        pull is not None
+        and pull.state == "open"
+        and (ready is None or ready.hold is not Hold.HELD or pull.head_sha != action.head_sha)
+    ):
+        raise Refused(f"{action.head_sha[:10]} is not approved and green any more", code="overtaken")
+    if pull is None:
+        raise Refused(f"{task} has no pull request", code="overtaken")
+    failpoint("before_merge")
+    message = f"Merge {task}: {task.title}\n\nHead: {action.head_sha}"
+    sha = scm.merge(pull.number, head_sha=action.head_sha, method=task.project.merge_method, message=message)
+    failpoint("after_merge")
+    for seen in scm.observe([pull.number]):
+        pull_requests.record(task=task, seen=seen, now=timezone.now())
+        projects.mirrored(project=task.project, base_sha=seen.base_sha, now=timezone.now())
+    return {"merged_sha": sha}
+
+
+def _look(task: Task, scm: SCM) -> None:
+    """An objection or a push may be newer than our rows."""
+    numbers = list(task.pull_requests.filter(state=PullState.OPEN).values_list("number", flat=True))
+    for seen in scm.observe(numbers) if numbers else ():
+        pull_requests.record(task=task, seen=seen, now=timezone.now())
+
+
+def close(action: ClosePullRequest, task_id: int, tools: Toolbox) -> Mapping[str, object]:
+    """Close the pull request of a cancelled task."""
+    task = _task(task_id)
+    scm = tools.scm(task.project)
+    scm.close(action.number)
+    for seen in scm.observe([action.number]):
+        pull_requests.record(task=task, seen=seen, now=timezone.now())
+    return {"number": action.number}
+
+
+def delete_branch(action: DeleteBranch, task_id: int, tools: Toolbox) -> Mapping[str, object]:
+    """Delete a merged branch; one that a person moved on is theirs and stays."""
+    try:
+        tools.scm(_task(task_id).project).delete_branch(action.branch, expected_sha=action.head_sha)
+    except Refused as refused:
+        if refused.code != "branch-moved":
+            raise
+        return {"kept": str(refused)}
+    return {"deleted": action.branch}

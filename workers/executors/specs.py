@@ -1,0 +1,42 @@
+"""What a workspace of a session is made from, in the port's terms."""
+
+from __future__ import annotations
+
+from orchestrator.models import Host, Project, Session, Workspace
+from orchestrator.ports import Host as HostPort
+from orchestrator.ports import WorkspaceSpec
+from orchestrator.services.sessions import Overtaken
+from workers.toolbox import Toolbox, sandbox_for
+
+
+def spec_for(session: Session, workspace: Workspace, tools: Toolbox, *, base_sha: str) -> WorkspaceSpec:
+    """The workspace of a session: on the task's branch, from `base_sha`."""
+    project = session.task.project
+    return WorkspaceSpec(
+        workspace=workspace.name,
+        mirror=str(tools.mirror(project).path),
+        base_branch=project.default_branch,
+        base_sha=base_sha,
+        branch=session.task.branch,
+        sandbox=sandbox_for(project, session.host),
+        symlinks=project.symlinks,
+    )
+
+
+def must_stand(workspace: Workspace, host: HostPort) -> None:
+    """Whoever was held up for long may have made a room anew that had been taken down meanwhile: it is not left standing. Raises `Overtaken`."""
+    if Workspace.objects.filter(pk=workspace.pk, state=Workspace.State.REMOVED).exists():
+        host.remove_workspace(workspace.name)
+        raise Overtaken(f"the workspace {workspace.name} was removed meanwhile")
+
+
+def detached_spec(project: Project, host: Host, workspace: str, tools: Toolbox, *, sha: str) -> WorkspaceSpec:
+    """A workspace on no branch: a warm one, or a clean checkout for a check."""
+    return WorkspaceSpec(
+        workspace=workspace,
+        mirror=str(tools.mirror(project).path),
+        base_branch=project.default_branch,
+        base_sha=sha,
+        branch=None,
+        sandbox=sandbox_for(project, host),
+    )

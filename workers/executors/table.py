@@ -1,0 +1,37 @@
+"""One function per action: ports in, what came of it out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from orchestrator.domain.actions import (
+    ClosePullRequest,
+    DeleteBranch,
+    EndSession,
+    Merge,
+    OpenPullRequest,
+    Prepare,
+    Publish,
+    RunCheck,
+    StartTurn,
+    StopAgent,
+)
+from workers.executors import checks, ending, prepare, publish, pull_requests, turns
+from workers.toolbox import Toolbox
+
+Outcome = Mapping[str, object]
+Executor = Callable[[Any, int, Toolbox], Outcome]
+
+EXECUTORS: Mapping[type, Executor] = {
+    Prepare: prepare.prepare,
+    StartTurn: turns.start_turn,
+    StopAgent: turns.stop_agent,
+    Publish: publish.publish,
+    OpenPullRequest: pull_requests.open_pull_request,
+    RunCheck: checks.run_check,
+    Merge: pull_requests.merge,
+    ClosePullRequest: pull_requests.close,
+    DeleteBranch: pull_requests.delete_branch,
+    EndSession: ending.end_session,
+}

@@ -1,0 +1,125 @@
+"""Start and stop an agent's turns."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+
+from django.utils import timezone
+
+from orchestrator.domain.actions import StartTurn, StopAgent
+from orchestrator.models import Host, Session, Turn
+from orchestrator.ports import Brief, Command, Launch, Refused, Run, RunEnd, Sandbox
+from orchestrator.ports import Host as HostPort
+from orchestrator.services import sessions
+from workers.executors.specs import spec_for
+from workers.failpoints import failpoint
+from workers.toolbox import Toolbox, sandbox_for
+
+_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_SYSTEM = ("/usr", "/bin", "/lib", "/lib64", "/etc", "/sbin")
+
+
+def start_turn(action: StartTurn, task_id: int, tools: Toolbox) -> Mapping[str, object]:
+    """The turn's row is first, then the run under the row's id: started twice, the host answers with the first."""
+    del task_id
+    session = Session.objects.select_related("task__project", "host", "workspace").get(pk=action.session)
+    project = session.task.project
+    agent = tools.agent(session.agent)
+    config = {**project.agent_config, **session.task.agent_config}
+    agent.check(config)
+    host = tools.host(session.host)
+    turn = sessions.begin_turn(session_id=session.pk, n=action.turn, now=timezone.now())
+    failpoint("after_begin_turn")
+    if action.turn > 1:
+        _bring_base(session, tools, host)
+    brief = Brief(
+        task=session.task_id,
+        session=session.pk,
+        turn=turn.n,
+        prompt=turn.prompt,
+        native_id=session.native_id or None,
+        config=config,
+        env={str(key): str(value) for key, value in project.env.items()},
+    )
+    run = _run(session, turn, agent.plan(brief), tools)
+    known = session.host.kind == Host.Kind.LOCAL and _of_the_system(run.argv[0])
+    missing = _missing(run, host) if turn.n == 1 and not known else ""
+    state = host.start(run) if not missing else None
+    failpoint("after_run")
+    if state is None or state.end is RunEnd.UNSTARTABLE:
+        sessions.turn_unstartable(turn_id=turn.pk)
+        why = missing if state is None else state.detail
+        raise Refused(f"{session.agent} cannot be started: {why}. {agent.install_hint}", code="agent-not-installed")
+    sessions.turn_started(turn_id=turn.pk, now=timezone.now())
+    return {"run": turn.run_id, "live": state.live}
+
+
+def _of_the_system(program: str) -> bool:
+    """Whether the program is one that every sandbox of this machine shows, so that nothing has to be looked up inside."""
+    found = shutil.which(program, path=_SYSTEM_PATH)
+    return found is not None and found.startswith(_SYSTEM)
+
+
+def _missing(run: Run, host: HostPort) -> str:
+    """What is wrong with the program inside its sandbox, where a start would only show that the sandbox ended."""
+    if run.sandbox is Sandbox.NONE:
+        return ""
+    look_up = Command(
+        argv=("/bin/sh", "-c", 'command -v -- "$1" > /dev/null', "sh", run.argv[0]),
+        workspace=run.workspace,
+        env=run.env,
+        sandbox=run.sandbox,
+        readonly=run.readonly,
+    )
+    return "" if host.command(look_up, timeout=10).code == 0 else f"the sandbox shows no program {run.argv[0]}"
+
+
+def _bring_base(session: Session, tools: Toolbox, host: HostPort) -> None:
+    """Show the agent today's base, so that it can rebase on it."""
+    spec = spec_for(session, session.workspace, tools, base_sha=session.task.project.base_sha)
+    tools.workspaces.set_base(spec, host)
+
+
+def _run(session: Session, turn: Turn, launch: Launch, tools: Toolbox) -> Run:
+    project = session.task.project
+    mirror = str(tools.mirror(project).path)
+    return Run(
+        id=turn.run_id,
+        fence=session.fence,
+        epoch=session.epoch,
+        workspace=session.workspace.name,
+        argv=launch.argv,
+        env=launch.env,
+        stdin=launch.stdin,
+        keep_stdin_open=launch.keep_stdin_open,
+        files=launch.files,
+        sandbox=sandbox_for(project, session.host),
+        readonly=(mirror, *project.symlinks.values(), *_programs(launch.argv)),
+        deadline=_deadline(session),
+    )
+
+
+def _programs(argv: tuple[str, ...]) -> tuple[str, ...]:
+    """Absolute paths that the command names and that the sandbox would not show: the program, its script."""
+    named = [Path(word) for word in argv if word.startswith("/") and not word.startswith(_SYSTEM)]
+    return tuple(str(path) for path in named if path.exists())
+
+
+def _deadline(session: Session) -> float | None:
+    """When the guard stops the run unless it is renewed: on the host's own clock. An agent of this machine needs none, since nobody
+    succeeds it elsewhere while the machine is away."""
+    span: timedelta | None = session.task.project.reassign_after
+    if session.host.kind == Host.Kind.LOCAL or span is None:
+        return None
+    return float(session.host.facts.get("boottime", 0)) + span.total_seconds()
+
+
+def stop_agent(action: StopAgent, task_id: int, tools: Toolbox) -> Mapping[str, object]:
+    """Interrupt, terminate, kill: afterwards nothing of the turn is alive. Its end is seen like any other."""
+    del task_id
+    turn = Turn.objects.select_related("session__host").get(session_id=action.session, n=action.turn)
+    tools.host(turn.session.host).stop(turn.run_id)
+    return {"run": turn.run_id}

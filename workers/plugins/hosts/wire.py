@@ -1,0 +1,238 @@
+"""The Host port over hostkit's protocol, on whatever carries bytes to a host's serve.
+
+A host that is reached differently (a unix socket, an SSH channel) brings a `Dial` and nothing else. Each call has a connection to itself,
+so that a long look delays nobody; idle connections are kept for the next call.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from orchestrator.ports import (
+    Chunk,
+    Command,
+    Completed,
+    HostFacts,
+    Look,
+    Refused,
+    Room,
+    Run,
+    RunEnd,
+    RunState,
+    Sandbox,
+    Unavailable,
+)
+from workers.hostkit import frames
+
+RECEIVE = 256 * 1024
+KEPT = 8  # idle connections
+SLACK = 2.0  # seconds that an answer may be late after its operation's own time is up
+GRACE = 5.0  # seconds between interrupt, terminate and kill
+
+
+class Stream(Protocol):
+    """Bytes to and from one serve. Both directions raise OSError; `receive` answers b"" at the end."""
+
+    def send(self, data: bytes, *, timeout: float) -> None: ...
+
+    def receive(self, count: int, *, timeout: float) -> bytes: ...
+
+    def usable(self) -> bool:
+        """Whether an idle stream may be used again: nothing has arrived on it, not even its end."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Dial(Protocol):
+    """Makes a stream to the host's serve, starting it if need be. Raises `Unavailable` or `Refused`."""
+
+    def __call__(self, *, timeout: float) -> Stream: ...
+
+
+class LostConnectionError(Exception):
+    """The connection ended before the whole answer was there."""
+
+
+class WireHost:
+    """The Host port, spoken over streams."""
+
+    def __init__(self, dial: Dial) -> None:
+        self._dial = dial
+        self._idle: list[Stream] = []
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for stream in idle:
+            stream.close()
+
+    # --- the port ---
+
+    def facts(self, *, programs: Sequence[str] = (), timeout: float = 10) -> HostFacts:
+        answer = self._ask({"op": "facts", "programs": list(programs)}, timeout=timeout).content
+        return HostFacts(
+            boot_id=answer["boot_id"],
+            boottime=answer["boottime"],
+            hostkit=answer["hostkit"],
+            root=answer["root"],
+            home=answer["home"],
+            git=answer["git"],
+            sandboxes=frozenset(Sandbox(name) for name in answer["sandboxes"]),
+            free_bytes=answer["free_bytes"],
+            programs=answer["programs"],
+        )
+
+    def open_workspace(self, workspace: str, *, timeout: float = 10) -> Room:
+        return Room(**self._ask({"op": "open_workspace", "workspace": workspace}, timeout=timeout).content["room"])
+
+    def remove_workspace(self, workspace: str, *, timeout: float = 30) -> None:
+        self._ask({"op": "remove_workspace", "workspace": workspace}, timeout=timeout)
+
+    def start(self, run: Run, *, timeout: float = 10) -> RunState:
+        files = dict(run.files)
+        asked = {name: value for name, value in asdict(run).items() if name not in ("stdin", "files")}
+        parts = [run.stdin, *files.values()]
+        answer = self._ask({"op": "start", "run": asked, "files": list(files)}, parts, timeout=timeout)
+        return _state(answer.content["state"])
+
+    def look(self, *, cursors: Mapping[str, int], wait: float, timeout: float) -> Look:
+        asked = {"op": "look", "cursors": dict(cursors), "wait": min(wait, max(0.0, timeout - 1))}
+        answer = self._ask(asked, timeout=timeout)
+        content = answer.content
+        return Look(
+            boot_id=content["boot_id"],
+            boottime=content["boottime"],
+            free_bytes=content["free_bytes"],
+            runs=tuple(_state(state) for state in content["runs"]),
+            chunks=tuple(
+                Chunk(run=chunk["run"], offset=chunk["offset"], data=data)
+                for chunk, data in zip(content["chunks"], answer.parts(), strict=True)
+            ),
+        )
+
+    def send(self, run: str, *, message: str, data: bytes, timeout: float = 10) -> None:
+        self._ask({"op": "send", "run": run, "message": message}, [data], timeout=timeout)
+
+    def renew(self, deadlines: Mapping[str, float], *, timeout: float = 10) -> None:
+        self._ask({"op": "renew", "deadlines": dict(deadlines)}, timeout=timeout)
+
+    def stop(self, run: str, *, timeout: float = 20) -> RunState:
+        grace = min(GRACE, timeout / 4)
+        return _state(self._ask({"op": "stop", "run": run, "grace": grace}, timeout=timeout).content["state"])
+
+    def end(self, fence: str, *, epoch: int, timeout: float = 30) -> None:
+        self._ask({"op": "end", "fence": fence, "epoch": epoch}, timeout=timeout)
+
+    def command(self, command: Command, *, timeout: float = 50) -> Completed:
+        asked = {name: value for name, value in asdict(command).items() if name != "stdin"}
+        answer = self._ask({"op": "command", "command": asked}, [command.stdin], timeout=timeout, repeatable=False)
+        stdout, stderr = answer.parts()
+        return Completed(
+            code=answer.content["code"], stdout=stdout, stderr=stderr, truncated=answer.content["truncated"]
+        )
+
+    def read(self, path: str, *, workspace: str, cap: int, timeout: float = 30) -> bytes:
+        asked = {"op": "read", "path": path, "workspace": workspace, "cap": cap}
+        return self._ask(asked, timeout=timeout).parts()[0]
+
+    def write(self, path: str, data: bytes, *, workspace: str, timeout: float = 30) -> None:
+        self._ask({"op": "write", "path": path, "workspace": workspace}, [data], timeout=timeout)
+
+    # --- below ---
+
+    def _ask(
+        self, content: dict[str, Any], parts: list[bytes] | None = None, *, timeout: float, repeatable: bool = True
+    ) -> frames.Message:
+        """One request and its answer. What is safe to ask twice is asked again when an idle connection turns out to be dead."""
+        until = time.monotonic() + timeout
+        request = {**content, "timeout": timeout}
+        while True:
+            stream, fresh = self._connection(until)
+            try:
+                answer = exchange(stream, request, parts, until=until + SLACK)
+            except (OSError, LostConnectionError, frames.BrokenStreamError) as error:
+                stream.close()
+                if fresh or not repeatable or time.monotonic() >= until:
+                    raise Unavailable(
+                        f"the host did not answer {content['op']}: {str(error) or type(error).__name__}"
+                    ) from error
+                continue
+            self._keep(stream)
+            return _checked(answer)
+
+    def _connection(self, until: float) -> tuple[Stream, bool]:
+        """A connection, and whether it is new."""
+        while True:
+            with self._lock:
+                stream = self._idle.pop() if self._idle else None
+            if stream is None:
+                return self._dial(timeout=max(0.1, until - time.monotonic())), True
+            if stream.usable():
+                return stream, False
+            stream.close()
+
+    def _keep(self, stream: Stream) -> None:
+        with self._lock:
+            if len(self._idle) < KEPT:
+                self._idle.append(stream)
+                return
+        stream.close()
+
+
+def exchange(stream: Stream, content: dict[str, Any], parts: list[bytes] | None, *, until: float) -> frames.Message:
+    """Send one request and wait for its answer."""
+    for piece in frames.message(content, parts):
+        stream.send(piece, timeout=_left(until))
+    reader = frames.Reader()
+    while True:
+        data = stream.receive(max(RECEIVE, reader.wanted()), timeout=_left(until))
+        if not data:
+            raise LostConnectionError("the connection ended")
+        for message in reader.feed(data):
+            return message
+
+
+def _left(until: float) -> float:
+    left = until - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("no answer in time")
+    return left
+
+
+def _checked(answer: frames.Message) -> frames.Message:
+    """The content of a good answer; a bad one raises what the host said."""
+    if "ok" in answer.content:
+        return frames.Message({**answer.content["ok"], "parts": answer.content.get("parts", [])}, answer.body)
+    error = answer.content["error"]
+    if error["kind"] == "refused":
+        raise Refused(error["message"], code=error["code"], evidence=error["evidence"])
+    raise Unavailable(error["message"])
+
+
+def _state(raw: Mapping[str, Any]) -> RunState:
+    return RunState(
+        id=raw["id"],
+        fence=raw["fence"],
+        epoch=raw["epoch"],
+        live=raw["live"],
+        end=RunEnd(raw["end"]) if raw["end"] else None,
+        exit_code=raw["exit_code"],
+        signal=raw["signal"],
+        size=raw["size"],
+        dropped=raw["dropped"],
+        started_at=_instant(raw["started_at"]),
+        ended_at=_instant(raw["ended_at"]),
+        detail=raw["detail"],
+    )
+
+
+def _instant(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,104 @@
+"""What executors and observers hold in their hands: ports for rows. Tests hand in fakes here and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from django.conf import settings
+
+from orchestrator.domain.naming import mirror_name
+from orchestrator.models import Host, NotificationChannel, Project
+from orchestrator.ports import SCM, Agent, Notifier, Refused, Sandbox, Workspaces
+from orchestrator.ports import Host as HostPort
+from workers.git.mirror import Mirror
+from workers.plugins import builtin
+from workers.references import resolved
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Toolbox:
+    """Every door to the outside."""
+
+    host: Callable[[Host], HostPort]
+    mirror: Callable[[Project], Mirror]
+    scm: Callable[[Project], SCM]
+    agents: Mapping[str, Agent]
+    workspaces: Workspaces
+    notifier: Callable[[NotificationChannel], Notifier]
+
+    def agent(self, name: str) -> Agent:
+        """The agent of that name. Refused code: `unknown-agent`."""
+        found = self.agents.get(name)
+        if found is None:
+            raise Refused(
+                f"{name!r} is not an agent that is installed here: there is {', '.join(sorted(self.agents))}",
+                code="unknown-agent",
+            )
+        return found
+
+
+@dataclass(slots=True)
+class _Kept:
+    """Connections that a process keeps: one client a host."""
+
+    hosts: dict[str, HostPort] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    pid: int = field(default_factory=os.getpid)
+
+
+_KEPT = _Kept()
+
+
+def _host(row: Host) -> HostPort:
+    with _KEPT.lock:
+        if _KEPT.pid != os.getpid():  # forked: a connection belongs to the process that made it
+            _KEPT.hosts.clear()
+            _KEPT.pid = os.getpid()
+        if row.name not in _KEPT.hosts:
+            _KEPT.hosts[row.name] = builtin.host(row.kind, home=Path(settings.AO_HOME), address=row.address)
+        return _KEPT.hosts[row.name]
+
+
+def mirror_of(project: Project) -> Mirror:
+    """The bare mirror of a project, below the home. Its token is read at each use and never stored."""
+    path = Path(settings.AO_HOME) / "mirrors" / mirror_name(project.key, project.pk)
+    return Mirror(path=path, remote_url=project.remote, token=lambda: _token(project))
+
+
+def _token(project: Project) -> str | None:
+    """The token for a project's remote: the one that the project names, else GITHUB_TOKEN, which no other host than GitHub's is shown."""
+    named = project.scm.get("token")
+    if isinstance(named, str) and named:
+        return str(resolved({"token": named}, of=f"scm.token of {project.key}")["token"])
+    parts = urlsplit(project.remote)
+    host = (parts.hostname or "") if parts.scheme == "https" else ""
+    theirs = {"github.com", os.environ.get("GH_HOST") or "github.com"}
+    return os.environ.get("GITHUB_TOKEN") if host in theirs or host.endswith(".ghe.com") else None
+
+
+def _scm(project: Project) -> SCM:
+    return builtin.scm(project, mirror=mirror_of(project))
+
+
+def _notifier(channel: NotificationChannel) -> Notifier:
+    return builtin.notifier(channel.plugin, resolved(channel.config, of=f"the channel {channel.name}"))
+
+
+def sandbox_for(project: Project, host: Host) -> Sandbox:
+    """The level that the project requires, else the best that was seen to work on the host."""
+    if project.sandbox:
+        return Sandbox(project.sandbox)
+    works = host.facts.get("sandboxes", [])
+    return Sandbox.BUBBLEWRAP if Sandbox.BUBBLEWRAP in works else Sandbox.NONE
+
+
+def real() -> Toolbox:
+    """The toolbox of a worker."""
+    return Toolbox(
+        host=_host, mirror=mirror_of, scm=_scm, agents=builtin.AGENTS, workspaces=builtin.WORKSPACES, notifier=_notifier
+    )
