@@ -28,8 +28,10 @@ def hostkit_home() -> Iterator[Path]:
     finally:
         if home.exists():
             _take_down(home)
-        while folder.exists():
+        give_up = time.monotonic() + 20
+        while folder.exists() and time.monotonic() < give_up:
             shutil.rmtree(folder, ignore_errors=True)  # what was in the trash may be deleted at the same time
+        assert not folder.exists(), f"something still writes into {folder}"
 
 
 def _take_down(home: Path) -> None:

@@ -171,6 +171,13 @@ class Installation:
             time.sleep(0.1)
 
 
+def running(*words: str) -> bool:
+    """Whether a process of this machine was called with exactly these words."""
+    return any(
+        _command(int(entry.name)) == f"{' '.join(words)} " for entry in Path("/proc").iterdir() if entry.name.isdigit()
+    )
+
+
 def _output(pid: int) -> str:
     try:
         return str(Path(f"/proc/{pid}/fd/1").readlink())

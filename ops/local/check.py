@@ -8,8 +8,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = ROOT / "docs" / "openapi.yaml"
@@ -19,10 +22,11 @@ SYSTEM_PROGRAMS = {"bwrap": "bubblewrap", "chromium": "chromium"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One check: what it is called and what it runs."""
+    """One check: what it is called, what it runs, and after how many seconds it is given up."""
 
     name: str
     words: Sequence[str]
+    limit: float = 300
 
     def passes(self) -> bool:
         """Run it, and say how it went."""
@@ -30,9 +34,27 @@ class Step:
         began = time.monotonic()
         # The tests make servers of their own; nobody's real ones may be meant by accident.
         environment = {name: value for name, value in os.environ.items() if name not in {"DATABASE_URL", "REDIS_URL"}}
-        code = subprocess.run([sys.executable, *self.words], cwd=ROOT, env=environment, check=False).returncode
-        print(f"== {self.name}: {'ok' if code == 0 else 'FAILED'} ({time.monotonic() - began:.1f} s)", flush=True)
-        return code == 0
+        process = subprocess.Popen([sys.executable, *self.words], cwd=ROOT, env=environment)
+        try:
+            ending = "ok" if process.wait(self.limit) == 0 else "FAILED"
+        except subprocess.TimeoutExpired:
+            ending = "FAILED, not done in time"
+        finally:
+            _end_all(process.pid)
+        print(f"== {self.name}: {ending} ({time.monotonic() - began:.1f} s)", flush=True)
+        return ending == "ok"
+
+
+def _end_all(pid: int) -> None:
+    """Kill a process and all below it, if it is still there."""
+    try:
+        process = psutil.Process(pid)
+        below = process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return
+    for one in (process, *below):
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
 
 
 STATIC = ("--settings", "tests.static_settings")
@@ -47,16 +69,24 @@ STEPS = (
     Step(name="deployment", words=["manage.py", "check", "--deploy", "--fail-level", "WARNING", *STATIC]),
 )
 
+# A worker that died is not started again: xdist then waits for ever for tests that nobody has.
+WHOLE_SUITE = Step(
+    name="pytest",
+    words=["-m", "pytest", "-n", "2", "--dist", "loadfile", "--max-worker-restart", "0", "--durations", "12", "-q"],
+    limit=45 * 60,
+)
+A_DAY = 86_400.0
+
 
 def everything(arguments: Sequence[str]) -> int:
     """Run every check, or, with arguments, pytest with them; gives the exit code."""
     install_programs()
     if arguments:
-        return 0 if Step(name="pytest", words=["-m", "pytest", *arguments]).passes() else 1
+        return 0 if Step(name="pytest", words=["-m", "pytest", *arguments], limit=A_DAY).passes() else 1
     failed = [step.name for step in STEPS if not step.passes()]
     if not schema_is_current():
         failed.append("API schema")
-    if not Step(name="pytest", words=["-m", "pytest", "-n", "2", "--dist", "loadfile", "-q"]).passes():
+    if not WHOLE_SUITE.passes():
         failed.append("pytest")
     print(f"FAILED: {', '.join(failed)}" if failed else "everything passed", flush=True)
     return 1 if failed else 0

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.ports import Command, Completed, Refused, Room, Sandbox, WorkspaceSpec
+from tests.installation import running, wait_for
 from tests.repositories import Repository, open_folder
 from workers.git.mirror import Mirror
 from workers.plugins.hosts.local import LocalHost
@@ -141,6 +142,45 @@ def test_what_a_killed_preparation_left_is_done_again(
     )
     workspaces.prepare(spec, house.host)
     assert house.agent(spec, "git status --porcelain; git log --oneline | wc -l; cat src/a.py") == "2\na = 1"
+
+
+LEFT = "cd ~/.ao/repo.git; touch worktrees/work/index.lock worktrees/work/HEAD.lock refs/heads/{}.lock"
+
+
+def test_what_a_killed_git_left_locked_stops_no_later_one(
+    house: House, spec: WorkspaceSpec, workspaces: WorktreeWorkspaces
+) -> None:
+    house.agent(spec, f"echo b > b; {LEFT.format(BRANCH)}")
+    assert workspaces.commit_leftovers(spec, house.host, message="leftovers").commits == 1
+    house.agent(spec, f"echo c > c; {LEFT.format(BRANCH)}; mkdir refs/ao; touch refs/ao/saved.lock")
+    assert workspaces.save(spec, house.host, message="saved", cap=CAP)
+    house.agent(spec, "touch ~/.ao/repo.git/refs/remotes/origin/main.lock")
+    newer = replace(spec, base_sha=house.advance_base())
+    workspaces.set_base(newer, house.host)
+    assert house.agent(newer, "git rev-parse origin/main") == newer.base_sha
+
+
+def test_a_base_is_shown_to_a_working_agent_without_touching_its_locks(
+    house: House, spec: WorkspaceSpec, workspaces: WorktreeWorkspaces
+) -> None:
+    house.agent(spec, LEFT.format(BRANCH))
+    workspaces.set_base(replace(spec, base_sha=house.advance_base()), house.host)
+    assert house.agent(spec, "ls ~/.ao/repo.git/worktrees/work/*.lock | wc -l") == "2"
+
+
+def test_a_git_that_outlived_its_killed_script_is_waited_for(
+    house: House, spec: WorkspaceSpec, workspaces: WorktreeWorkspaces
+) -> None:
+    script = "exec 9>> ~/.ao/alone; flock 9; touch held; while [ ! -e go ]; do sleep 0.02; done; rm held go; echo late > late"
+    with ThreadPoolExecutor(2) as pool:
+        outlived = pool.submit(house.agent, spec, script)
+        wait_for(lambda: house.attempt(spec, "test -e held").code == 0, "the git that lives on holds the lock")
+        committed = pool.submit(workspaces.commit_leftovers, spec, house.host, message="leftovers")
+        wait_for(lambda: running("flock", "9"), "the next one waits")
+        house.agent(spec, "touch go")
+        outlived.result()
+        committed.result()
+    assert house.agent(spec, "git ls-tree --name-only HEAD late") == "late"
 
 
 def test_a_warm_tree_becomes_a_branch_at_todays_base(house: House, workspaces: WorktreeWorkspaces) -> None:

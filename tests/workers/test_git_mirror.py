@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ import pytest
 from orchestrator.ports import Refused, Unavailable
 from tests.repositories import Repository, open_folder
 from workers.git.mirror import Mirror
+from workers.git.program import Git
 from workers.git.remote import default_branch, remote_at
 
 BRANCH = "app/1-change"
@@ -70,6 +72,31 @@ def test_what_a_killed_clone_left_is_cleared_away(folder: Path, origin: Reposito
     left.mkdir(parents=True)
     Mirror(path=folder / "mirrors" / "x.git", remote_url=str(origin.path)).create(base_branch="main")
     assert not left.exists()
+
+
+@pytest.mark.parametrize("left", ["refs/remotes/origin/main.lock", "packed-refs.lock"])
+def test_what_a_killed_git_left_locked_is_free_again(mirror: Mirror, origin: Repository, left: str) -> None:
+    (mirror.path / left).touch()
+    newer = origin.commit({"README": "newer\n"})
+    if left.startswith("packed"):
+        Git(mirror.path).must("pack-refs", "--all", timeout=10)
+    assert mirror.fetch("main") == newer
+    assert not (mirror.path / left).exists()
+
+
+def test_a_lock_of_a_living_git_is_left_alone(mirror: Mirror, origin: Repository) -> None:
+    lock = mirror.path / "refs/remotes/origin/main.lock"
+    lock.touch()
+    origin.commit({"README": "newer\n"})
+    batch = subprocess.Popen(["git", f"--git-dir={mirror.path}", "cat-file", "--batch"], stdin=subprocess.PIPE)
+    try:
+        with pytest.raises(Unavailable, match="lock"):
+            mirror.fetch("main")
+        assert lock.exists()
+    finally:
+        batch.communicate()
+    mirror.fetch("main")
+    assert not lock.exists()
 
 
 def test_many_make_one_mirror_at_once_and_all_get_the_base(folder: Path, origin: Repository) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from orchestrator.ports import PortError, Refused, Unavailable
+from workers.git import locks
 
 # What git may be told by the environment that we were started in: the way to the network and to its keys, nothing else.
 _INHERITED = (
@@ -63,6 +64,7 @@ NEUTRAL_SETTINGS: Mapping[str, str] = {
 }
 _STDERR_CAP = 64 * 1024
 _OUTPUT_CAP = 8 * 1024 * 1024
+_LAST_WORDS = 1.0  # seconds that a git whose time is up gets for tidying
 _CONTROL = re.compile(r"[^\x20-\x7e]+")
 _UNAVAILABLE = re.compile(
     r"could not resolve|couldn't resolve|connection (refused|reset|timed out|closed)|operation timed out|operation too slow|"
@@ -150,17 +152,20 @@ class Git:
         """Run `git ARGS` on the repository and answer how it ended; only a missed deadline raises."""
         where = [f"--git-dir={self.repository}"] if self.repository else []
         env = clean_environment(settings=self.settings) | dict(self.env)
-        cwd = self.repository or Path("/")
-        return _run(
-            ["git", *where, *args],
-            env=env,
-            cwd=cwd,
-            doing=f"git {args[0]}",
-            stdin=stdin,
-            timeout=timeout,
-            cap=cap,
-            account=account,
-        )
+        deadline = Deadline.after(timeout)
+        while True:
+            output = _run(
+                ["git", *where, *args],
+                env=env,
+                cwd=self.repository or Path("/"),
+                doing=f"git {args[0]}",
+                stdin=stdin,
+                timeout=deadline.left(),
+                cap=cap,
+                account=account,
+            )
+            if output.code == 0 or self.repository is None or not locks.freed(self.repository, output.stderr):
+                return output
 
     def must(self, *args: str, timeout: float, stdin: bytes | memoryview = b"", cap: int = _OUTPUT_CAP) -> str:
         """Like `run`, for calls that have to succeed: their output as text."""
@@ -274,8 +279,12 @@ def _collect(process: subprocess.Popen[bytes], *, deadline: float, cap: int, doi
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Git's helpers (ssh, remote-https) share its process group, so none outlives the call."""
+    """Git's helpers (ssh, remote-https) share its process group, so none outlives the call. First it may take its locks away."""
     if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=_LAST_WORDS)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -21,6 +21,14 @@ state="$repo/worktrees/work"
 # Named outright: what stands in work/.git is the agent's to change.
 export GIT_DIR="$state" GIT_WORK_TREE="$work"
 must_be_prepared() {{ [ -f "$repo/ao-prepared" ] || exit {NOT_PREPARED}; cd "$work"; }}
+# One of our scripts at a time. Whatever git it runs holds the lock as well, so that one that outlived its killed script is waited for.
+alone() {{
+    mkdir -p "${{repo%/*}}"
+    exec 9>> "${{repo%/*}}/alone"
+    flock 9
+}}
+# Only while no agent runs here: alone, and without an agent, every lock is what a killed git has left.
+unlock() {{ find "$repo" -name '*.lock' -type f -delete; }}
 """
 
 # Sets `tip` to the commit that holds the work: HEAD where it continues the branch, else the branch.
@@ -64,6 +72,7 @@ point_at_base() {{
     echo "$base" > "$base_ref.new"
     mv "$base_ref.new" "$base_ref"
 }}
+alone
 begin_branch() {{
     branch_ref="$repo/refs/heads/$branch"
     mkdir -p "${{branch_ref%/*}}"
@@ -100,11 +109,13 @@ else
         elif ! git rev-parse -q --verify "refs/heads/$branch" > /dev/null; then
             git cat-file -e "$base" || exit {NO_BASE}
             point_at_base
+            unlock
             git checkout -q --no-track -b "$branch" "$base"
         fi
     elif [ "$(git rev-parse HEAD)" != "$base" ]; then
         git cat-file -e "$base" || exit {NO_BASE}
         point_at_base
+        unlock
         git checkout -q --detach "$base"
     fi
 fi
@@ -128,13 +139,18 @@ tell
 
 SET_BASE = f"""{_HEAD}
 must_be_prepared
+alone
 git cat-file -e "$base" || exit {NO_BASE}
+# An agent may be at work, but this ref is written by nobody else.
+rm -f "$repo/refs/remotes/origin/$base_branch.lock"
 git update-ref "refs/remotes/origin/$base_branch" "$base"
 """
 
 # More: message.
 COMMIT = f"""{_HEAD}{_TIP}{_UNFINISHED}{_TELL}
 must_be_prepared
+alone
+unlock
 if ! unfinished; then
     git add --all .
     git diff --cached --quiet || printf '%s\\n' "$1" | git commit -q --no-verify --no-post-rewrite --cleanup=whitespace -F -
@@ -144,6 +160,7 @@ tell
 
 BUNDLE = f"""{_HEAD}{_TIP}
 must_be_prepared
+alone
 find_tip
 [ "$(git rev-list --count "$tip" "^$base")" -gt 0 ] || exit {NOTHING}
 # The bundle carries the branch's name, wherever HEAD has gone.
@@ -154,6 +171,8 @@ git bundle create -q --version=2 - "^$base" "refs/heads/$branch"
 # More: message. What the mirror's own refs hold is safe already: --alternate-refs leaves it out.
 SAVE = f"""{_HEAD}
 must_be_prepared
+alone
+unlock
 head=$(git rev-parse -q --verify 'HEAD^{{commit}}')
 index="$state/ao-save-index"
 trap 'rm -f "$index" "$index.lock"' EXIT

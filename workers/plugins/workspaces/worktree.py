@@ -41,6 +41,7 @@ _SETTINGS: Mapping[str, str] = {
 _REPOSITORY = "{home}/.ao/repo.git"
 _STANDING = re.compile(rb"head=([0-9a-f]{40}) commits=(\d{1,9}) dirty=([01]) conflicted=([01])\n?")
 _LINK_NAME = re.compile(r"(?!\.git(?:/|$))(?!.*(?:^|/)\.\.?(?:/|$))[A-Za-z0-9_.][A-Za-z0-9_./ -]*", re.IGNORECASE)
+_PASSING = re.compile(rb"no space left|cannot allocate|\.lock': file exists|resource temporarily", re.IGNORECASE)
 _CONTROL = re.compile(r"[^\x20-\x7e]+")
 
 
@@ -186,9 +187,7 @@ def _problem(done: Completed, spec: WorkspaceSpec) -> PortError:
             return Refused(f"a symlink of {spec.workspace} cannot be made: {said}", code="bad-symlink")
         case scripts.NOT_PREPARED:
             return Refused(f"{spec.workspace} holds no tree yet", code="not-prepared")
-        case _ if re.search(
-            r"no space left|cannot allocate|\.lock': file exists|resource temporarily", said, re.IGNORECASE
-        ):
+        case _ if _PASSING.search(done.stderr):
             return Unavailable(f"git in {spec.workspace} could not go on: {said}")
     if done.code < 0 or done.code == 137:
         return Unavailable(f"git in {spec.workspace} was killed before it was done")
