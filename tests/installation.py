@@ -20,7 +20,7 @@ import httpx
 from tests.repositories import Repository
 
 ROOT = Path(__file__).resolve().parent.parent
-PATIENCE = 60.0
+PATIENCE = 90.0
 
 
 def wait_for(true: Callable[[], object], what: str, *, seconds: float = PATIENCE, every: float = 0.05) -> None:

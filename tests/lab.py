@@ -47,7 +47,7 @@ from workers.plugins.scms.local import LocalForge
 from workers.toolbox import Toolbox
 
 ALL = ["control", "effects", "host.local"]
-PATIENCE = 30.0
+PATIENCE = 90.0
 CHECKED = {"plugin": "local", "checks": {"tests": "sh test.sh"}}
 FIX = "echo fixed >> README; git commit -qam 'Fix it'"
 TRY = 'echo try $AO_TURN >> README; git commit -qam "Try $AO_TURN"'

@@ -15,7 +15,7 @@ from tests.fakes.host import FakeHost
 from tests.homes import hostkit_home
 from workers.plugins.hosts.local import LocalHost
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

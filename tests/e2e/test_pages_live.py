@@ -22,7 +22,7 @@ from tests.web.serving import Web, served
 from tests.web.test_markup import PAYLOADS, hostile
 
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db(transaction=True)]
-PATIENCE = 15_000
+PATIENCE = 45_000
 expect.set_options(timeout=PATIENCE)
 
 

@@ -13,11 +13,11 @@ from tests.lab import lab
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-SLOW = "cat > /dev/null; sleep 3; echo new > NEW; git add NEW; git commit -qm 'Add it'"
+SLOW = "cat > /dev/null; sleep 8; echo new > NEW; git add NEW; git commit -qm 'Add it'"
 
 
 def test_looks_keep_an_agent_alive_past_the_deadline_that_it_was_started_with() -> None:
-    with lab(reassign_after=timedelta(seconds=2)) as here:
+    with lab(reassign_after=timedelta(seconds=6)) as here:
         Host.objects.update(kind=Host.Kind.SSH)
         task = here.submit(script=SLOW)
         here.reach(task, TaskStatus.REVIEW_PENDING)

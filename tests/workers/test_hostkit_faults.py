@@ -22,7 +22,7 @@ from workers.hostkit import disk, processes, records, release
 from workers.plugins.hosts import local
 from workers.plugins.hosts.local import LocalHost
 
-PATIENCE = 15.0
+PATIENCE = 60.0
 COUNT = "i=0; while [ $i -lt 4000 ]; do echo line $i; i=$((i+1)); done; sleep 0.3; echo last"
 SANDBOXES = [Sandbox.NONE, Sandbox.BUBBLEWRAP]
 
