@@ -17,6 +17,7 @@ from orchestrator.ports import SCM, Agent, Notifier, Refused, Sandbox, Workspace
 from orchestrator.ports import Host as HostPort
 from workers.git.mirror import Mirror
 from workers.plugins import builtin
+from workers.plugins.scms.github.project import app_token
 from workers.references import resolved
 
 
@@ -67,11 +68,15 @@ def _host(row: Host) -> HostPort:
 def mirror_of(project: Project) -> Mirror:
     """The bare mirror of a project, below the home. Its token is read at each use and never stored."""
     path = Path(settings.AO_HOME) / "mirrors" / mirror_name(project.key, project.pk)
-    return Mirror(path=path, remote_url=project.remote, token=lambda: _token(project))
+    return Mirror(path=path, remote_url=project.remote, token=lambda: token_of(project))
 
 
-def _token(project: Project) -> str | None:
-    """The token for a project's remote: the one that the project names, else GITHUB_TOKEN, which no other host than GitHub's is shown."""
+def token_of(project: Project) -> str | None:
+    """The token for a project's remote: of its app, or the one that it names, else GITHUB_TOKEN, which no other host than GitHub's is
+    shown."""
+    app = app_token(project)
+    if app is not None:
+        return app
     named = project.scm.get("token")
     if isinstance(named, str) and named:
         return str(resolved({"token": named}, of=f"scm.token of {project.key}")["token"])
@@ -82,7 +87,7 @@ def _token(project: Project) -> str | None:
 
 
 def _scm(project: Project) -> SCM:
-    return builtin.scm(project, mirror=mirror_of(project))
+    return builtin.scm(project, mirror=mirror_of(project), token=lambda: token_of(project))
 
 
 def _notifier(channel: NotificationChannel) -> Notifier:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from workers.git.mirror import Mirror
 from workers.plugins.agents.command import CommandAgent
 from workers.plugins.hosts.local import LocalHost
 from workers.plugins.notifiers.channel import AppriseNotifier
+from workers.plugins.scms.github.project import forge as github_forge
 from workers.plugins.scms.local import LocalForge
 from workers.plugins.workspaces.worktree import WorktreeWorkspaces
 
@@ -34,12 +35,16 @@ def host(kind: str, *, home: Path, address: str) -> Host:
     raise Refused(f"hosts of kind {kind!r} ({address}) cannot be reached from here", code="unknown-host-kind")
 
 
-def scm(project: Project, *, mirror: Mirror) -> SCM:
-    """The forge of a project. Refused code: `unknown-forge`."""
+def scm(project: Project, *, mirror: Mirror, token: Callable[[], str | None]) -> SCM:
+    """The forge of a project; `token` is asked for when it is used. Refused code: `unknown-forge`."""
     plugin = project.scm.get("plugin", "local")
     if plugin == "local":
         return LocalForge(project=project, mirror=mirror)
-    raise Refused(f"the forge {plugin!r} of {project.key} is not installed here: there is local", code="unknown-forge")
+    if plugin == "github":
+        return github_forge(project, mirror=mirror, token=token)
+    raise Refused(
+        f"the forge {plugin!r} of {project.key} is not installed here: there is local and github", code="unknown-forge"
+    )
 
 
 def notifier(plugin: str, config: Mapping[str, object]) -> Notifier:

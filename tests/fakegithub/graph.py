@@ -1,0 +1,195 @@
+"""The GraphQL API: queries are executed on GitHub's published schema, over what is true here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from graphql import GraphQLError, graphql_sync, parse, validate
+
+from tests.fakegithub import documents
+from tests.fakegithub.views import Views
+from tests.fakegithub.world import NAME, OWNER, CheckRun, Pull, Remark, Review, Thread, World
+
+_PAGE = 100
+
+
+class Graph:
+    """Answers queries as one person."""
+
+    def __init__(self, world: World, views: Views) -> None:
+        self.world, self.views = world, views
+
+    def execute(self, query: str, variables: Mapping[str, Any], *, who: str) -> dict[str, Any]:
+        schema = documents.schema()
+        wrong = validate(schema, parse(query))
+        if wrong:
+            return {"errors": [{"message": error.message} for error in wrong]}
+        root = _Root(self, who)
+        done = graphql_sync(schema, query, root_value=root, variable_values=dict(variables), type_resolver=_kind)
+        answer: dict[str, Any] = {"data": done.data}
+        if done.errors:
+            answer["errors"] = [
+                {"message": error.message, "path": error.path, **(error.extensions or {})} for error in done.errors
+            ]
+        return answer
+
+    # --- nodes ---
+
+    def author(self, login: str) -> dict[str, Any]:
+        return {"__typename": "Bot" if login in self.world.bots else "User", "login": login}
+
+    def pull(self, pull: Pull) -> dict[str, Any]:
+        conflict = pull.state == "open" and self.world.conflicts(pull)
+        known = pull.state == "open" and not self.world.thinking
+        return {
+            "__typename": "PullRequest",
+            "id": pull.node_id,
+            "number": pull.number,
+            "url": f"{self.views.base}/{OWNER}/{NAME}/pull/{pull.number}",
+            "state": pull.state.upper(),
+            "isCrossRepository": False,
+            "headRefName": pull.head,
+            "baseRefName": pull.base,
+            "headRefOid": pull.head_sha,
+            "updatedAt": pull.updated_at,
+            "mergeable": "UNKNOWN" if not known else "CONFLICTING" if conflict else "MERGEABLE",
+            "mergeCommit": {"oid": pull.merged_sha} if pull.merged_sha else None,
+            "mergeQueueEntry": {"id": f"MQE_{pull.number}", "position": 1} if pull.queued else None,
+            "reviews": self._reviews(pull),
+            "reviewThreads": {
+                "nodes": [self.thread(one) for one in self.world.threads.values() if one.pull == pull.number]
+            },
+            "commits": {"nodes": [{"commit": {"oid": pull.head_sha, "statusCheckRollup": self._rollup(pull)}}]},
+        }
+
+    def _reviews(self, pull: Pull) -> dict[str, Any]:
+        return {"nodes": [self._review(one) for one in self.world.reviews if one.pull == pull.number][-100:]}
+
+    def _review(self, review: Review) -> dict[str, Any]:
+        return {
+            "fullDatabaseId": review.id,
+            "state": review.state,
+            "body": review.body,
+            "submittedAt": review.at,
+            "author": self.author(review.author),
+            "commit": {"oid": review.sha},
+        }
+
+    def thread(self, thread: Thread) -> dict[str, Any]:
+        return {
+            "__typename": "PullRequestReviewThread",
+            "id": thread.id,
+            "isResolved": thread.resolved,
+            "path": thread.path,
+            "line": thread.line,
+            "comments": {"nodes": [self.remark(remark) for remark in thread.remarks]},
+        }
+
+    def remark(self, remark: Remark) -> dict[str, Any]:
+        return {
+            "fullDatabaseId": remark.id,
+            "body": remark.body,
+            "createdAt": remark.at,
+            "author": self.author(remark.author),
+        }
+
+    def _rollup(self, pull: Pull) -> dict[str, Any] | None:
+        runs = [self._run(run) for run in self.world.checks.values() if run.sha == pull.head_sha]
+        return {"contexts": _Pages(runs)} if runs else None
+
+    def _run(self, run: CheckRun) -> dict[str, Any]:
+        return {
+            "__typename": "CheckRun",
+            "databaseId": run.id,
+            "name": run.name,
+            "status": run.status.upper(),
+            "conclusion": run.conclusion.upper() if run.conclusion else None,
+            "detailsUrl": f"{self.views.base}/{OWNER}/{NAME}/actions/runs/{run.id}/job/{run.id}",
+            "startedAt": run.started_at,
+            "completedAt": run.completed_at,
+            "title": None,
+            "summary": None,
+            "checkSuite": {"app": {"slug": run.app}},
+        }
+
+
+class _Pages:
+    """A connection that is read a page at a time."""
+
+    def __init__(self, nodes: Sequence[Any]) -> None:
+        self._all = nodes
+
+    def __call__(self, _info: object, first: int = _PAGE, after: str | None = None) -> dict[str, Any]:
+        start = int(after) if after else 0
+        end = start + first
+        return {
+            "nodes": self._all[start:end],
+            "pageInfo": {"hasNextPage": end < len(self._all), "endCursor": str(end)},
+        }
+
+
+class _Root:
+    """The fields of queries and mutations, called as the schema's arguments say."""
+
+    def __init__(self, graph: Graph, who: str) -> None:
+        self._graph, self._world, self._who = graph, graph.world, who
+
+    def viewer(self, _info: object) -> dict[str, Any]:
+        return {"login": self._who}
+
+    def rateLimit(self, _info: object, **_: object) -> dict[str, Any]:
+        return {"cost": 1, "remaining": 4000, "resetAt": "2030-01-01T00:00:00Z"}
+
+    def repository(self, _info: object, owner: str, name: str, **_: object) -> Any:
+        if (owner, name) != (OWNER, NAME) or self._world.people.get(self._who, "none") == "none":
+            raise _absent(f"Could not resolve to a Repository with the name '{owner}/{name}'.")
+        return _Repository(self._graph)
+
+    def nodes(self, _info: object, ids: Iterable[str]) -> list[Any]:
+        return [self._graph.thread(self._world.threads[one]) if one in self._world.threads else None for one in ids]
+
+    def resolveReviewThread(self, _info: object, input: Mapping[str, Any]) -> dict[str, Any]:
+        if input["threadId"] not in self._world.threads:
+            raise _absent("Could not resolve to a node")
+        return {"thread": self._graph.thread(self._world.resolve(input["threadId"]))}
+
+    def addPullRequestReviewThreadReply(self, _info: object, input: Mapping[str, Any]) -> dict[str, Any]:
+        remark = self._world.reply(self._who, input["pullRequestReviewThreadId"], input["body"])
+        return {"comment": self._graph.remark(remark)}
+
+    def enqueuePullRequest(self, _info: object, input: Mapping[str, Any]) -> dict[str, Any]:
+        pull = next(one for one in self._world.pulls.values() if one.node_id == input["pullRequestId"])
+        pull.queued = True
+        return {"mergeQueueEntry": {"id": f"MQE_{pull.number}"}}
+
+
+class _Repository:
+    def __init__(self, graph: Graph) -> None:
+        self._graph, self.nameWithOwner = graph, f"{OWNER}/{NAME}"
+
+    def ref(self, _info: object, qualifiedName: str) -> dict[str, Any] | None:
+        sha = self._graph.world.sha(qualifiedName)
+        return {"target": {"__typename": "Commit", "oid": sha}} if sha else None
+
+    def pullRequest(self, _info: object, number: int) -> dict[str, Any]:
+        pull = self._graph.world.pulls.get(number)
+        if pull is None:
+            raise _absent(f"Could not resolve to a PullRequest with the number of {number}.")
+        return self._graph.pull(pull)
+
+    def pullRequests(
+        self, _info: object, headRefName: str, baseRefName: str, first: int, **_: object
+    ) -> dict[str, Any]:
+        found = [
+            pull for pull in self._graph.world.pulls.values() if (pull.head, pull.base) == (headRefName, baseRefName)
+        ]
+        return {"nodes": [self._graph.pull(pull) for pull in reversed(found)][:first]}
+
+
+def _absent(message: str) -> GraphQLError:
+    return GraphQLError(message, extensions={"type": "NOT_FOUND"})
+
+
+def _kind(value: Any, _info: object, _kind: object) -> str | None:
+    return str(value["__typename"]) if isinstance(value, Mapping) and "__typename" in value else None

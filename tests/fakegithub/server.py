@@ -1,0 +1,273 @@
+"""The address of this GitHub: who asks, how much they may ask, faults on demand; REST, GraphQL and git over HTTP."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+import os
+import re
+import subprocess
+import threading
+import time
+import urllib.parse
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from tests.fakegithub.contract import Contract, contract
+from tests.fakegithub.graph import Graph
+from tests.fakegithub.rest import ABSENT, Call, Rest
+from tests.fakegithub.views import Views
+from tests.fakegithub.world import FULL, ROBOT, ROBOT_TOKEN, World
+
+LIMIT = 5000
+Headers = list[tuple[str, str]]
+
+
+@dataclass(slots=True, kw_only=True)
+class Fault:
+    """What goes wrong with the next `times` requests whose "METHOD path" matches: before the effect, or after it."""
+
+    match: str
+    status: int
+    times: int = 1
+    after_the_effect: bool = False
+    message: str = "Server Error"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class FakeGitHub:
+    """A running server. `world` is the door for the people of a scenario; `asked` is what the API was asked, in order."""
+
+    world: World
+    base: str
+    judge: Contract
+    rest: Rest
+    graph: Graph
+    root: Path
+    faults: list[Fault] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    queries: list[str] = field(default_factory=list)
+    remaining: int = LIMIT
+    reset_at: int = 0
+
+    @property
+    def clone_url(self) -> str:
+        return f"{self.base}/{FULL}.git"
+
+    def fail(self, match: str, status: int, **more: Any) -> None:
+        """Let the next matching request go wrong."""
+        self.faults.append(Fault(match=match, status=status, **more))
+
+    def fault(self, what: str, *, after: bool) -> Fault | None:
+        with self.world.lock:
+            for one in self.faults:
+                if one.after_the_effect == after and re.search(one.match, what):
+                    one.times -= 1
+                    if one.times <= 0:
+                        self.faults.remove(one)
+                    return one
+        return None
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    github: FakeGitHub
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+    def _answer(self) -> None:
+        parts = urllib.parse.urlsplit(self.path)
+        path = urllib.parse.unquote(parts.path).removeprefix("/api/v3")
+        body = self._body()
+        if ".git/" in path:
+            self._git(path, parts.query, body)
+        elif path.startswith("/_logs/"):
+            self._log(int(path.rpartition("/")[2]))
+        else:
+            self._api(path, dict(urllib.parse.parse_qsl(parts.query)), body)
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer  # noqa: N815 - the base class's names
+
+    def _body(self) -> bytes:
+        if self.headers.get("transfer-encoding", "").lower() != "chunked":
+            return self.rfile.read(int(self.headers.get("content-length") or 0))
+        whole = b""
+        while size := int(self.rfile.readline(), 16):
+            whole += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return whole
+
+    def _who(self) -> str | None:
+        words = self.headers.get("authorization", "").split()
+        if len(words) != 2:
+            return None
+        given = base64.b64decode(words[1]).decode().partition(":")[2] if words[0].lower() == "basic" else words[1]
+        return self.github.world.tokens.get(given)
+
+    def _say(self, status: int, body: bytes, headers: Headers, kind: str = "application/json; charset=utf-8") -> None:
+        self.send_response(status)
+        for name, value in [("content-type", kind), ("content-length", str(len(body))), *headers]:
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _say_json(self, status: int, body: Any, headers: Headers) -> None:
+        self._say(status, b"" if body is None else json.dumps(body).encode(), headers)
+
+    # --- the API ---
+
+    def _api(self, path: str, query: dict[str, str], raw: bytes) -> None:
+        github, what = self.github, f"{self.command} {path}"
+        github.asked.append(what)
+        who = self._who()
+        if who is None:
+            self._say_json(401, {"message": "Bad credentials", "documentation_url": "https://docs.github.com/rest"}, [])
+            return
+        resource = "graphql" if path == "/graphql" else "core"
+        fault = github.fault(what, after=False)
+        if fault is not None:
+            self._say_json(fault.status, {"message": fault.message}, [*self._limits(resource), *fault.headers.items()])
+            return
+        with github.world.lock:
+            if github.remaining <= 0:
+                self._say_json(403, {"message": "API rate limit exceeded for user ID 1."}, self._limits(resource))
+                return
+            github.remaining -= 1
+            status, body = self._carry_out(path, query, json.loads(raw) if raw else None, who)
+        fault = github.fault(what, after=True)
+        if fault is not None:
+            self._say_json(fault.status, {"message": fault.message}, [*self._limits(resource), *fault.headers.items()])
+        elif status == 302:
+            self._say(302, b"", [("location", str(body)), *self._limits(resource)])
+        else:
+            self._give(status, body, path, query, resource)
+
+    def _carry_out(self, path: str, query: dict[str, str], body: Any, who: str) -> tuple[int, Any]:
+        github = self.github
+        if path == "/graphql":
+            github.queries.append(body["query"])
+            return 200, github.graph.execute(body["query"], body.get("variables") or {}, who=who)
+        operation, places = github.judge.match(self.command, path)
+        if operation is None:
+            return ABSENT
+        if body is not None:
+            github.judge.judge_request(operation, body)
+        if (places.get("owner"), places.get("repo")) not in {(None, None), tuple(FULL.split("/"))}:
+            return ABSENT
+        call = Call(who=who, places=places, query=query, body=body or {})
+        status, answer = github.rest.carry_out(operation.id, call)
+        github.judge.judge_answer(operation, status, answer)
+        return status, answer
+
+    def _give(self, status: int, body: Any, path: str, query: dict[str, str], resource: str) -> None:
+        headers = self._limits(resource)
+        if isinstance(body, list):
+            body, links = _page(body, query, f"{self.github.base}{path}")
+            headers += links
+        tag = f'W/"{hashlib.sha256(json.dumps(body).encode()).hexdigest()[:40]}"'
+        if self.command == "GET" and self.headers.get("if-none-match") == tag:
+            self.github.remaining += 1  # GitHub counts no such answer
+            self._say(304, b"", [("etag", tag), *headers])
+        else:
+            self._say_json(status, body, [*headers, *([("etag", tag)] if self.command == "GET" else [])])
+
+    def _limits(self, resource: str) -> Headers:
+        github = self.github
+        scopes = [("x-oauth-scopes", github.world.scopes)] if github.world.scopes is not None else []
+        return [
+            ("x-ratelimit-limit", str(LIMIT)),
+            ("x-ratelimit-remaining", str(max(0, github.remaining))),
+            ("x-ratelimit-used", str(LIMIT - github.remaining)),
+            ("x-ratelimit-reset", str(github.reset_at or int(time.time()) + 3600)),
+            ("x-ratelimit-resource", resource),
+            ("x-github-request-id", uuid.uuid4().hex),
+            *scopes,
+        ]
+
+    def _log(self, check: int) -> None:
+        """Where logs really lie: another's place, which must not be shown our token."""
+        if self.headers.get("authorization"):
+            self.github.judge.offences.append("a token was sent to where the logs lie")
+        run = self.github.world.checks[check]
+        self._say(200, run.log.encode(), [], "text/plain; charset=utf-8")
+
+    # --- git ---
+
+    def _git(self, path: str, query: str, raw: bytes) -> None:
+        world, who = self.github.world, self._who()
+        if who is None:
+            self._say(401, b"", [("www-authenticate", 'Basic realm="GitHub"')], "text/plain")
+            return
+        if self.headers.get("content-encoding") == "gzip":
+            raw = gzip.decompress(raw)
+        environment = {
+            "PATH": os.environ["PATH"],
+            "GIT_PROJECT_ROOT": str(self.github.root),
+            "GIT_HTTP_EXPORT_ALL": "1",
+            "REMOTE_USER": who,
+            "PATH_INFO": path,
+            "QUERY_STRING": query,
+            "REQUEST_METHOD": self.command,
+            "CONTENT_TYPE": self.headers.get("content-type", ""),
+            "CONTENT_LENGTH": str(len(raw)),
+            "GIT_PROTOCOL": self.headers.get("git-protocol", ""),
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "HOME": "/nonexistent",
+        }
+        before = world.refs()
+        done = subprocess.run(["git", "http-backend"], input=raw, env=environment, capture_output=True, check=False)
+        head, _, body = done.stdout.partition(b"\r\n\r\n")
+        status, kind, headers = 200, "text/plain", []
+        for line in head.decode().splitlines():
+            name, _, value = line.partition(": ")
+            if name.lower() == "status":
+                status = int(value.split()[0])
+            elif name.lower() == "content-type":
+                kind = value
+            elif name:
+                headers.append((name, value))
+        if path.endswith("git-receive-pack") and self.command == "POST":
+            world.moved(before)
+        self._say(status, body, headers, kind)
+
+
+def _page(body: list[Any], query: Mapping[str, str], url: str) -> tuple[list[Any], Headers]:
+    size, page = int(query.get("per_page", 30)), int(query.get("page", 1))
+    if page * size >= len(body):
+        return body[(page - 1) * size :], []
+    following = urllib.parse.urlencode({**query, "page": page + 1})
+    return body[(page - 1) * size : page * size], [("link", f'<{url}?{following}>; rel="next"')]
+
+
+@contextmanager
+def fake_github(folder: Path) -> Iterator[FakeGitHub]:
+    """A GitHub whose repository is the bare one at FOLDER/acme/demo.git."""
+    world = World(folder / f"{FULL}.git")
+    world.people |= {ROBOT: "write"}
+    world.tokens[ROBOT_TOKEN] = ROBOT
+    world.git("config", "http.receivepack", "true")
+    handler = type("Handler", (_Handler,), {})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    base = f"http://127.0.0.1:{server.server_address[1]}"
+    views = Views(world, base)
+    made = FakeGitHub(world, base, contract(), Rest(world, views), Graph(world, views), folder)
+    handler.github = made  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever, name="fake-github", daemon=True)
+    thread.start()
+    try:
+        yield made
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(timeout=10)

@@ -1,0 +1,219 @@
+"""What the REST API shows: the document's own examples, overlaid with what is true here."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from typing import Any
+
+from tests.fakegithub import contract
+from tests.fakegithub.world import FULL, NAME, OWNER, CheckRun, Issue, Pull, Remark, World
+
+_USER_LINKS = ("followers", "following", "gists", "starred", "subscriptions", "organizations", "repos", "events")
+
+
+class Views:
+    """Bodies with the addresses of this server at `base`."""
+
+    def __init__(self, world: World, base: str) -> None:
+        self.world, self.base = world, base
+
+    @property
+    def api(self) -> str:
+        return f"{self.base}/repos/{FULL}"
+
+    def _here(self, body: Any) -> Any:
+        """The examples carry GitHub's addresses: ours instead."""
+        text = json.dumps(body)
+        for theirs, ours in (
+            ("https://api.github.com/repos/octocat/Hello-World", self.api),
+            ("https://api.github.com", self.base),
+            ("https://github.com/octocat/Hello-World", f"{self.base}/{FULL}"),
+            ("https://github.com", self.base),
+        ):
+            text = text.replace(theirs, ours)
+        return json.loads(text)
+
+    def user(self, login: str) -> dict[str, Any]:
+        example = contract.example("users/get-authenticated")
+        kept = {key: example[key] for key in ("avatar_url", "gravatar_id", "site_admin", "node_id")}
+        url = f"{self.base}/users/{login}"
+        return {
+            **kept,
+            "type": "Bot" if login in self.world.bots else "User",
+            "login": login,
+            "id": zlib.crc32(login.encode()),
+            "url": url,
+            "html_url": f"{self.base}/{login}",
+            **{f"{name}_url": f"{url}/{name}" for name in _USER_LINKS},
+            "received_events_url": f"{url}/received_events",
+        }
+
+    def account(self, login: str) -> dict[str, Any]:
+        return {**self._here(contract.example("users/get-authenticated")), **self.user(login)}
+
+    def repository(self) -> dict[str, Any]:
+        body = self._here(contract.example("repos/get"))
+        for name in ("parent", "source", "template_repository"):
+            body.pop(name, None)
+        body.update(
+            name=NAME,
+            full_name=FULL,
+            default_branch="main",
+            clone_url=f"{self.base}/{FULL}.git",
+            owner={**self.user(OWNER), "type": "Organization"},
+            organization=None,
+        )
+        body.setdefault("language", None)
+        wanted = {"mirror_url", "license", "language", "homepage", "description", "pushed_at"}
+        return {key: value for key, value in body.items() if value is not None or key in wanted}
+
+    def _short_repository(self) -> dict[str, Any]:
+        left_out = {"organization", "security_and_analysis", "subscribers_count", "network_count"}
+        return {key: value for key, value in self.repository().items() if key not in left_out}
+
+    def pull(self, pull: Pull) -> dict[str, Any]:
+        body = self._here(contract.example("pulls/get"))
+        url, merged = f"{self.api}/pulls/{pull.number}", pull.state == "merged"
+        conflict = pull.state == "open" and self.world.conflicts(pull)
+        known = pull.state == "open" and not self.world.thinking
+        body.update(
+            number=pull.number,
+            id=pull.id,
+            node_id=pull.node_id,
+            title=pull.title,
+            body=pull.body,
+            state="open" if pull.state == "open" else "closed",
+            draft=False,
+            merged=merged,
+            merged_at=pull.ended_at if merged else None,
+            closed_at=pull.ended_at,
+            merge_commit_sha=pull.merged_sha or None,
+            merged_by=self.user(pull.merged_by) if merged else None,
+            user=self.user(pull.author),
+            mergeable=not conflict if known else None,
+            mergeable_state="unknown" if not known else "dirty" if conflict else "clean",
+            rebaseable=None,
+            url=url,
+            html_url=f"{self.base}/{FULL}/pull/{pull.number}",
+            issue_url=f"{self.api}/issues/{pull.number}",
+            comments_url=f"{self.api}/issues/{pull.number}/comments",
+            review_comments_url=f"{url}/comments",
+            statuses_url=f"{self.api}/statuses/{pull.head_sha}",
+            commits_url=f"{url}/commits",
+            labels=[],
+            assignee=None,
+            assignees=[],
+            requested_reviewers=[],
+            requested_teams=[],
+            milestone=None,
+            auto_merge=None,
+            active_lock_reason=None,
+            locked=False,
+            created_at=pull.created_at,
+            updated_at=pull.updated_at,
+        )
+        for side, ref, sha in (
+            ("head", pull.head, pull.head_sha),
+            ("base", pull.base, self.world.sha(f"refs/heads/{pull.base}")),
+        ):
+            body[side] = {
+                "label": f"{OWNER}:{ref}",
+                "ref": ref,
+                "sha": sha,
+                "user": self.user(OWNER),
+                "repo": self._short_repository(),
+            }
+        return body  # type: ignore[no-any-return]
+
+    def issue(self, issue: Issue) -> dict[str, Any]:
+        body = self._here(contract.example("issues/create", "201"))
+        url = f"{self.api}/issues/{issue.number}"
+        for name in ("pull_request", "pinned_comment", "repository"):
+            body.pop(name, None)
+        body.update(
+            number=issue.number,
+            id=issue.id,
+            node_id=f"I_{issue.number}",
+            title=issue.title,
+            body=issue.body,
+            state=issue.state,
+            user=self.user(issue.author),
+            labels=[{**contract.example("issues/get-label"), "name": label} for label in issue.labels],
+            url=url,
+            html_url=f"{self.base}/{FULL}/issues/{issue.number}",
+            repository_url=self.api,
+            comments_url=f"{url}/comments",
+            events_url=f"{url}/events",
+            labels_url=f"{url}/labels{{/name}}",
+            assignee=None,
+            assignees=[],
+            milestone=None,
+            closed_at=None,
+            closed_by=None,
+            comments=len(self.world.remarks.get(issue.number, [])),
+            active_lock_reason=None,
+            locked=False,
+            created_at=issue.created_at,
+            updated_at=issue.created_at,
+        )
+        return body  # type: ignore[no-any-return]
+
+    def remark(self, number: int, remark: Remark) -> dict[str, Any]:
+        body = self._here(contract.example("issues/get-comment"))
+        for name in ("pin", "minimized", "performed_via_github_app"):
+            body.pop(name, None)
+        url = f"{self.api}/issues/comments/{remark.id}"
+        body.update(
+            id=remark.id,
+            node_id=f"IC_{remark.id}",
+            url=url,
+            html_url=f"{self.base}/{FULL}/issues/{number}#issuecomment-{remark.id}",
+            issue_url=f"{self.api}/issues/{number}",
+            body=remark.body,
+            user=self.user(remark.author),
+            author_association="COLLABORATOR",
+            created_at=remark.at,
+            updated_at=remark.at,
+        )
+        return body  # type: ignore[no-any-return]
+
+    def check(self, run: CheckRun) -> dict[str, Any]:
+        body = self._here(contract.example("checks/get"))
+        url = f"{self.api}/check-runs/{run.id}"
+        body.update(
+            id=run.id,
+            name=run.name,
+            head_sha=run.sha,
+            status=run.status,
+            conclusion=run.conclusion,
+            started_at=run.started_at,
+            completed_at=run.completed_at,
+            url=url,
+            html_url=f"{self.base}/{FULL}/runs/{run.id}",
+            details_url=f"{self.base}/{FULL}/actions/runs/{run.id}/job/{run.id}",
+            pull_requests=[],
+        )
+        body["output"] = {**body["output"], "annotations_count": 0, "annotations_url": f"{url}/annotations"}
+        return body  # type: ignore[no-any-return]
+
+    def branch(self, name: str, sha: str) -> dict[str, Any]:
+        body = self._here(contract.example("repos/get-branch"))
+        body["name"] = name
+        body["commit"] |= {"sha": sha, "url": f"{self.api}/commits/{sha}"}
+        required = self.world.required_checks
+        body["protected"] = bool(required)
+        body["protection"] = {
+            "enabled": bool(required),
+            "required_status_checks": {
+                "enforcement_level": "everyone" if required else "off",
+                "contexts": required,
+                "checks": [{"context": name, "app_id": None} for name in required],
+            },
+        }
+        return body  # type: ignore[no-any-return]
+
+    def permission(self, login: str) -> dict[str, Any]:
+        level = self.world.people.get(login, "none")
+        user = self._here(contract.example("repos/get-collaborator-permission-level"))["user"]
+        return {"permission": level, "role_name": level, "user": {**user, **self.user(login), "role_name": level}}

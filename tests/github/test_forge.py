@@ -1,0 +1,400 @@
+"""The SCM port on GitHub: looked up first, done once, looked up again where the answer was lost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.ports import PullRequestSeen, PullState, Refused, Unavailable
+from tests.fakegithub.world import ROBOT, Pull
+from tests.github.conftest import BRANCH, Scene, proposal
+from workers.plugins.scms.github import people
+
+
+def look(scene: Scene, number: int) -> PullRequestSeen:
+    return scene.forge.observe([number])[0]
+
+
+def merge(scene: Scene, number: int, head: str, *, method: str = "merge") -> str:
+    return scene.forge.merge(number, head_sha=head, method=method, message="Merge demo#1: Make add add\n\nHead: x")
+
+
+# --- opening ---
+
+
+def test_a_pull_request_is_opened_with_our_mark_in_it(scene: Scene) -> None:
+    head = scene.push()
+    seen = scene.forge.open_pull_request(proposal())
+    assert (seen.state, seen.branch, seen.base_branch, seen.head_sha) == (PullState.OPEN, BRANCH, "main", head)
+    assert (seen.mergeable, seen.merged_sha, seen.checks, seen.reviews) == (True, None, (), ())
+    pull = scene.github.world.pulls[seen.number]
+    assert pull.author == ROBOT
+    assert "<!-- ao-task-1 -->" in pull.body
+
+
+def test_a_pull_request_that_is_there_is_adopted(scene: Scene) -> None:
+    scene.push()
+    theirs = scene.github.world.open_pull("grace", title="By hand", body="", head=BRANCH, base="main")
+    assert scene.open() == theirs.number
+    assert len(scene.github.world.pulls) == 1
+
+
+def test_a_pull_request_whose_opening_was_not_answered_is_found_and_not_opened_again(scene: Scene) -> None:
+    scene.push()
+    scene.github.fail(r"POST .*/pulls$", 502, after_the_effect=True)
+    assert scene.open() == 1
+    assert len(scene.github.world.pulls) == 1
+
+
+def test_an_opening_that_failed_before_it_happened_is_worth_another_try(scene: Scene) -> None:
+    scene.push()
+    scene.github.fail(r"POST .*/pulls$", 502)
+    with pytest.raises(Unavailable):
+        scene.open()
+    assert scene.github.world.pulls == {}
+    assert scene.open() == 1
+
+
+def test_a_branch_without_a_commit_of_its_own_is_refused_in_githubs_words(scene: Scene) -> None:
+    scene.clone.git("push", "-q", "origin", f"main:{BRANCH}")
+    with pytest.raises(Refused, match="No commits between main and demo/1-fix-add") as refused:
+        scene.open()
+    assert refused.value.code == "not-allowed"
+
+
+# --- looking ---
+
+
+def test_one_query_sees_fifty_pull_requests(scene: Scene) -> None:
+    for number in range(1, 53):
+        branch = f"demo/{number}"
+        scene.clone.git("push", "-q", "origin", f"HEAD:refs/heads/{branch}")
+        scene.github.world.open_pull(ROBOT, title=branch, body="", head=branch, base="main")
+    scene.forge.observe([1])
+    scene.github.asked.clear()
+    assert [seen.number for seen in scene.forge.observe(list(range(1, 53)))] == list(range(1, 53))
+    assert scene.github.asked == ["POST /graphql"] * 2
+
+
+def test_a_pull_request_that_does_not_exist_hides_none_of_the_others(scene: Scene) -> None:
+    scene.push()
+    number = scene.open()
+    assert [seen.number for seen in scene.forge.observe([number, 999])] == [number]
+
+
+def test_what_github_has_not_thought_about_yet_is_not_known(scene: Scene) -> None:
+    scene.push()
+    number = scene.open()
+    scene.github.world.thinking = True
+    assert look(scene, number).mergeable is None
+
+
+def test_a_conflict_names_its_files_and_the_base_is_in_the_mirror(scene: Scene) -> None:
+    scene.push(files={"calc.py": "mine\n"})
+    number = scene.open()
+    base = scene.advance_base({"calc.py": "theirs\n"})
+    seen = look(scene, number)
+    assert (seen.mergeable, seen.conflict_files, seen.base_sha) == (False, ("calc.py",), base)
+    assert scene.mirror.base_sha("main") == base
+
+
+def test_a_merge_and_a_close_by_hand_are_seen(scene: Scene) -> None:
+    scene.push()
+    number = scene.open()
+    world = scene.github.world
+    with world.settled():
+        sha = world.merge(world.pulls[number], method="merge", title="By hand", message="", by="grace")
+    seen = look(scene, number)
+    assert (seen.state, seen.merged_sha) == (PullState.MERGED, sha)
+    scene.push("demo/2", files={"other": "x\n"})
+    closed = scene.open("demo/2")
+    world.end(world.pulls[closed], "closed")
+    assert look(scene, closed).state is PullState.CLOSED
+
+
+# --- checks ---
+
+LOG = """2026-11-25T10:00:00.0000000Z ##[group]Run actions/checkout@v4
+2026-11-25T10:00:01.0000000Z ##[endgroup]
+2026-11-25T10:00:02.0000000Z ##[group]Run make test
+2026-11-25T10:00:02.0000000Z ##[endgroup]
+2026-11-25T10:00:03.0000000Z \x1b[31mAssertionError: 0 != 4\x1b[0m
+2026-11-25T10:00:03.0000000Z ##[error]Process completed with exit code 2.
+2026-11-25T10:00:04.0000000Z ##[group]Run actions/upload-artifact@v4
+2026-11-25T10:00:05.0000000Z nothing to upload
+"""
+
+
+def test_a_failed_check_carries_the_failing_part_of_its_log(scene: Scene) -> None:
+    head = scene.push()
+    number = scene.open()
+    scene.github.world.check(head, "unit", "failure", log=LOG)
+    scene.github.world.check(head, "lint", "success")
+    scene.github.world.check(head, "e2e")
+    seen = {check.name: check for check in look(scene, number).checks}
+    assert (seen["lint"].conclusion, seen["e2e"].status, seen["e2e"].conclusion) == ("success", "queued", None)
+    assert seen["unit"].conclusion == "failure"
+    assert seen["unit"].failing_log.splitlines() == [
+        "Run make test",
+        "",
+        "AssertionError: 0 != 4",
+        "##[error]Process completed with exit code 2.",
+    ]
+
+
+def test_a_check_that_was_run_again_counts_by_its_newest_run(scene: Scene) -> None:
+    head = scene.push()
+    number = scene.open()
+    scene.github.world.check(head, "unit", "failure", log=LOG)
+    scene.github.world.check(head, "unit", "success")
+    assert [check.conclusion for check in look(scene, number).checks] == ["success"]
+
+
+def test_three_hundred_checks_are_all_seen_and_the_logs_of_a_few_are_fetched(scene: Scene) -> None:
+    head = scene.push()
+    number = scene.open()
+    for n in range(300):
+        scene.github.world.check(head, f"check {n}", "failure", log=LOG)
+    scene.github.asked.clear()
+    assert len(look(scene, number).checks) == 300
+    assert sum("/logs" in what for what in scene.github.asked) == 10
+
+
+def test_checks_that_github_demands_are_known_by_name(scene: Scene) -> None:
+    scene.push()
+    number = scene.open()
+    assert look(scene, number).required_checks == ()
+    people.MEMORY.forget()
+    scene.github.world.required_checks = ["unit", "lint"]
+    assert look(scene, number).required_checks == ("unit", "lint")
+
+
+# --- reviews: T1 and T2 ---
+
+
+def test_t1_only_people_who_may_write_are_trusted_and_their_rights_are_asked_of_github(scene: Scene) -> None:
+    scene.push()
+    number = scene.open()
+    world = scene.github.world
+    world.people |= {"grace": "write", "mallory": "read"}
+    world.bots |= {"cursor", "some-app"}
+    for author in ("grace", "mallory", "stranger", "cursor", "some-app"):
+        world.review(author, number, "CHANGES_REQUESTED", "no", [("calc.py", 2, f"says {author}")])
+    seen = look(scene, number)
+    assert {review.author: (review.trusted, review.bot) for review in seen.reviews} == {
+        "grace": (True, False),
+        "mallory": (False, False),
+        "stranger": (False, False),
+        "cursor": (True, True),
+        "some-app": (False, True),
+    }
+    assert {comment.author: comment.trusted for comment in seen.comments} == {
+        "grace": True,
+        "mallory": False,
+        "stranger": False,
+        "cursor": True,
+        "some-app": False,
+    }
+
+
+def test_t1_nobody_is_trusted_while_github_does_not_say_what_they_may(scene: Scene) -> None:
+    scene.push()
+    number = scene.open()
+    scene.github.world.people["grace"] = "write"
+    scene.github.world.review("grace", number, "APPROVED")
+    scene.github.fail(r"/collaborators/grace/permission", 403)
+    assert [review.trusted for review in look(scene, number).reviews] == [False]
+
+
+def test_t2_our_own_approval_is_nobodys(scene: Scene) -> None:
+    scene.push()
+    number = scene.open()
+    scene.github.world.review(ROBOT, number, "APPROVED")
+    assert [review.trusted for review in look(scene, number).reviews] == [False]
+
+
+def test_t2_an_approval_says_which_head_it_was_for(scene: Scene) -> None:
+    old = scene.push()
+    number = scene.open()
+    scene.github.world.people["grace"] = "write"
+    scene.github.world.review("grace", number, "APPROVED")
+    new = scene.push(files={"more": "x\n"})
+    seen = look(scene, number)
+    assert (seen.head_sha, [review.head_sha for review in seen.reviews]) == (new, [old])
+
+
+def test_the_words_of_threads_are_asked_for_only_where_something_moved(scene: Scene) -> None:
+    scene.push()
+    number = scene.open()
+    world = scene.github.world
+    world.people["grace"] = "write"
+    world.review("grace", number, "COMMENTED", "", [("calc.py", 2, "why?")])
+    thread = next(iter(world.threads))
+    assert [(c.body, c.path, c.line, c.thread, c.resolved) for c in look(scene, number).comments] == [
+        ("why?", "calc.py", 2, thread, False)
+    ]
+    scene.github.queries.clear()
+    assert len(look(scene, number).comments) == 1
+    assert len(scene.github.queries) == 1
+    world.reply("grace", thread, "and this?")
+    world.resolve(thread)
+    assert [(c.body, c.resolved) for c in look(scene, number).comments] == [("why?", True), ("and this?", True)]
+
+
+# --- merging ---
+
+
+@pytest.mark.parametrize(("method", "parents"), [("merge", 2), ("squash", 1)])
+def test_exactly_the_head_is_merged_by_the_projects_method(scene: Scene, method: str, parents: int) -> None:
+    head = scene.push()
+    number = scene.open()
+    sha = merge(scene, number, head, method=method)
+    assert len(scene.github.world.git("rev-list", "--parents", "-1", sha).split()) == 1 + parents
+    assert scene.github.world.git("log", "-1", "--format=%s", "main") == "Merge demo#1: Make add add"
+    assert merge(scene, number, head, method=method) == sha
+
+
+def test_a_head_that_moved_is_not_merged(scene: Scene) -> None:
+    old = scene.push()
+    number = scene.open()
+    scene.push(files={"more": "x\n"})
+    with pytest.raises(Refused) as refused:
+        merge(scene, number, old)
+    assert refused.value.code == "head-moved"
+    assert scene.github.world.pulls[number].state == "open"
+
+
+def test_a_merge_whose_answer_was_lost_is_found(scene: Scene) -> None:
+    head = scene.push()
+    number = scene.open()
+    scene.github.fail(r"PUT .*/merge$", 502, after_the_effect=True)
+    assert merge(scene, number, head) == scene.github.world.pulls[number].merged_sha
+
+
+def test_what_the_repositorys_rules_do_not_allow_is_told_in_githubs_words(scene: Scene) -> None:
+    head = scene.push()
+    number = scene.open()
+    scene.github.world.required_approvals = 1
+    with pytest.raises(Refused, match="At least 1 approving review") as refused:
+        merge(scene, number, head)
+    assert refused.value.code == "not-allowed"
+
+
+def test_where_a_queue_is_demanded_the_head_is_put_into_it_once(scene: Scene) -> None:
+    head = scene.push()
+    number = scene.open()
+    world = scene.github.world
+    world.merge_queue = True
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="merge queue"):
+            merge(scene, number, head)
+    assert world.pulls[number].queued
+    assert sum("enqueuePullRequest" in query for query in scene.github.queries) == 1
+    with world.settled():
+        sha = world.merge(world.pulls[number], method="merge", title="Queue", message="", by="github-merge-queue")
+    assert merge(scene, number, head) == sha
+
+
+def test_a_merged_branch_is_deleted_and_one_that_moved_on_is_kept(scene: Scene) -> None:
+    head = scene.push()
+    scene.forge.delete_branch(BRANCH, expected_sha=head)
+    assert scene.github.world.sha(f"refs/heads/{BRANCH}") is None
+    scene.forge.delete_branch(BRANCH, expected_sha=head)
+    other = scene.push("demo/2", files={"x": "x\n"})
+    with pytest.raises(Refused) as refused:
+        scene.forge.delete_branch("demo/2", expected_sha=head)
+    assert refused.value.code == "branch-moved"
+    assert scene.github.world.sha("refs/heads/demo/2") == other
+
+
+def test_closing_twice_does_nothing(scene: Scene) -> None:
+    scene.push()
+    number = scene.open()
+    scene.forge.close(number)
+    scene.forge.close(number)
+    assert scene.github.world.pulls[number].state == "closed"
+
+
+# --- words ---
+
+
+def test_a_comment_is_written_once_per_marker_also_when_its_answer_was_lost(scene: Scene) -> None:
+    scene.push()
+    number = scene.open()
+    scene.github.fail(r"POST .*/comments$", 502, after_the_effect=True)
+    for _ in range(2):
+        scene.forge.comment(number, marker="ao-1", body="Merged by hand?")
+    assert [remark.body for remark in scene.github.world.remarks[number]] == ["Merged by hand?\n\n<!-- ao-1 -->"]
+
+
+# --- what goes wrong ---
+
+
+def test_a_token_that_was_revoked_is_named_with_where_to_set_a_new_one(scene: Scene) -> None:
+    scene.github.world.tokens.clear()
+    with pytest.raises(Refused, match=r"make a new one and set scm.token of demo") as refused:
+        look(scene, 1)
+    assert refused.value.code == "no-access"
+
+
+def test_the_scopes_that_a_token_lacks_are_named(scene: Scene) -> None:
+    scene.push()
+    scene.github.world.scopes = "read:user"
+    scene.github.fail(
+        r"POST .*/pulls$",
+        403,
+        message="Resource not accessible",
+        headers={"x-accepted-oauth-scopes": "public_repo, repo"},
+    )
+    with pytest.raises(Refused, match="the scope public_repo or repo") as refused:
+        scene.open()
+    assert refused.value.code == "no-access"
+
+
+def test_a_repository_that_is_gone_or_hidden_is_told(scene: Scene) -> None:
+    gone = replace(scene.forge, client=replace(scene.forge.client, repository="acme/old-name"))
+    with pytest.raises(Refused, match="acme/old-name: it was renamed or deleted") as refused:
+        gone.observe([1])
+    assert refused.value.code == "no-repository"
+
+
+def test_github_that_cannot_be_reached_is_worth_another_try(scene: Scene) -> None:
+    away = replace(scene.forge, client=replace(scene.forge.client, api_url="http://127.0.0.1:9"))
+    with pytest.raises(Unavailable, match="cannot be reached"):
+        away.observe([1])
+
+
+@pytest.mark.parametrize(
+    ("headers", "message", "wait"),
+    [
+        ({"retry-after": "17"}, "You have exceeded a secondary rate limit", 17),
+        ({}, "You have exceeded a secondary rate limit. Please wait", 60),
+    ],
+)
+def test_everybody_rests_when_github_asks_for_it(
+    scene: Scene, headers: dict[str, str], message: str, wait: int
+) -> None:
+    number = Pull(number=1, id=1, title="", body="", author="", head="", base="", head_sha="").number
+    scene.github.fail("POST /graphql", 403, message=message, headers=headers)
+    with pytest.raises(Unavailable) as first:
+        scene.forge.observe([number])
+    assert first.value.retry_after is not None
+    assert first.value.retry_after.total_seconds() == wait
+    asked = len(scene.github.asked)
+    another = replace(scene.forge)  # another process shares the budget and nothing else
+    with pytest.raises(Unavailable, match="patience"):
+        another.observe([number])
+    assert len(scene.github.asked) == asked
+
+
+def test_reads_stop_before_writes_do(scene: Scene) -> None:
+    scene.push()
+    number = scene.open()
+    scene.github.remaining = 300
+    look(scene, number)
+    with pytest.raises(Unavailable, match="limit for this hour") as unavailable:
+        look(scene, number)
+    assert unavailable.value.retry_after is not None
+    scene.forge.close(number)
+    assert scene.github.world.pulls[number].state == "closed"

@@ -1,0 +1,345 @@
+"""The SCM port on GitHub. Whatever changes something is looked up first and, where its answer was lost, looked up again."""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+
+from django.utils import timezone
+
+from orchestrator.models import Check, Project
+from orchestrator.ports import CheckSeen, Proposal, PullRequestSeen, PullState, Refused, Unavailable
+from workers.git.mirror import Mirror
+from workers.git.program import Deadline
+from workers.plugins.scms.github import logs, people, queries, reading
+from workers.plugins.scms.github.client import Client
+from workers.plugins.scms.github.reading import Trust
+
+LOGS_AT_ONCE = 10  # failing checks of one pull request whose logs are fetched in one look
+PAGES = 10  # of a hundred checks each
+_QUEUED = re.compile(r"merge queue", re.IGNORECASE)
+_AGAIN = re.compile(r"base branch was modified|try the merge again", re.IGNORECASE)
+_EXISTS = re.compile(r"already exists", re.IGNORECASE)
+_METHODS = {"merge": "merge", "squash": "squash", "rebase": "rebase"}
+
+
+class _Threads:
+    """The words in the threads of pull requests, kept with what tells whether there are new ones."""
+
+    KEPT = 2000
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[str, int], tuple[object, Sequence[Mapping[str, Any]]]] = OrderedDict()
+
+    def known(self, key: tuple[str, int], signature: object) -> Sequence[Mapping[str, Any]] | None:
+        found = self._known.get(key)
+        return found[1] if found is not None and found[0] == signature else None
+
+    def keep(self, key: tuple[str, int], signature: object, threads: Sequence[Mapping[str, Any]]) -> None:
+        self._known[key] = (signature, threads)
+        self._known.move_to_end(key)
+        while len(self._known) > self.KEPT:
+            self._known.popitem(last=False)
+
+
+_THREADS = _Threads()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitHubForge:
+    """The forge of one project. `bots` are accounts whose words are a review bot's."""
+
+    project: Project
+    mirror: Mirror
+    client: Client
+    bots: frozenset[str] = people.REVIEW_BOTS
+
+    # --- looking ---
+
+    def observe(self, numbers: Sequence[int], *, timeout: float = 30) -> Sequence[PullRequestSeen]:
+        """One query for up to fifty pull requests; the words of threads, the failing logs and the conflicting files only where they are new."""
+        deadline = Deadline.after(timeout)
+        found: list[PullRequestSeen] = []
+        for start in range(0, len(numbers), queries.AT_ONCE):
+            found += self._batch(numbers[start : start + queries.AT_ONCE], deadline)
+        return found
+
+    def _batch(self, numbers: Sequence[int], deadline: Deadline) -> Iterator[PullRequestSeen]:
+        at = timezone.now()  # before anything is read: what changes while we look is newer than this look
+        base_ref = f"refs/heads/{self.project.default_branch}"
+        repository = self._asked(queries.pulls(numbers), base=base_ref)
+        base_sha = self._base(repository, deadline)
+        required = people.required_checks(self.client, self.project.default_branch)
+        trust = self._trust()
+        nodes = {number: node for number in numbers if (node := repository[f"p{number}"]) is not None}
+        threads = self._threads(nodes)
+        for number, node in nodes.items():
+            deadline.left()
+            state = reading.state(node)
+            open_now = state is PullState.OPEN
+            mergeable = {"MERGEABLE": True, "CONFLICTING": False}.get(node["mergeable"]) if open_now else None
+            merged = node["mergeCommit"] if state is PullState.MERGED else None
+            yield PullRequestSeen(
+                number=number,
+                url=node["url"],
+                state=state,
+                branch=node["headRefName"],
+                base_branch=node["baseRefName"],
+                head_sha=node["headRefOid"],
+                base_sha=base_sha,
+                mergeable=mergeable,
+                conflict_files=self._conflicts(node, base_sha, deadline) if mergeable is False else (),
+                merged_sha=str(merged["oid"]) if merged else None,
+                required_checks=required,
+                checks=tuple(self._checks(node)) if open_now else (),
+                reviews=tuple(reading.reviews(node, trust)),
+                comments=tuple(reading.comments(threads.get(number, ()), trust)),
+                observed_at=at,
+            )
+
+    def _asked(self, query: str, **variables: object) -> Mapping[str, Any]:
+        """The repository's part of an answer."""
+        owner, _, name = self.client.repository.partition("/")
+        repository = self.client.graphql(query, {"owner": owner, "name": name, **variables})["repository"]
+        if repository is None:
+            raise Refused(
+                f"GitHub shows no repository {self.client.repository}: it was renamed or deleted, or the token may not see it",
+                code="no-repository",
+            )
+        return dict(repository)
+
+    def _base(self, repository: Mapping[str, Any], deadline: Deadline) -> str:
+        """The base branch, brought into the mirror: what is decided on it is there."""
+        if repository["base"] is None:
+            raise Refused(
+                f"{self.client.repository} has no branch {self.project.default_branch} any more", code="no-branch"
+            )
+        branch = self.project.default_branch
+        there = str(repository["base"]["target"]["oid"])
+        known = self.mirror.base_sha(branch, timeout=deadline.left())
+        return there if known == there else self.mirror.fetch(branch, timeout=deadline.left())
+
+    def _trust(self) -> Trust:
+        return Trust(
+            may_write=lambda author: people.may_write(self.client, author, bots=self.bots),
+            bots=self.bots,
+            own=people.viewer(self.client),
+        )
+
+    def _conflicts(self, node: Mapping[str, Any], base_sha: str, deadline: Deadline) -> tuple[str, ...]:
+        head = str(node["headRefOid"])
+        if not self.mirror.has(head):
+            self.mirror.fetch(str(node["headRefName"]), timeout=deadline.left())
+        return self.mirror.conflicts(base_sha=base_sha, head_sha=head, timeout=deadline.left())
+
+    # --- checks ---
+
+    def _checks(self, node: Mapping[str, Any]) -> list[CheckSeen]:
+        contexts = {str(one.get("databaseId") or one.get("id")): one for one in self._contexts(node)}
+        seen = reading.checks(contexts.values(), head_sha=str(node["headRefOid"]))
+        failed = [check for check in seen if check.conclusion not in {None, "success", "neutral", "skipped"}]
+        known = self._known_logs(failed)
+        fresh = [check.id for check in failed if check.id not in known][:LOGS_AT_ONCE]
+        known |= {
+            check.id: check.failing_log or logs.failing_log(self.client, check, contexts[check.id])
+            for check in failed
+            if check.id in fresh
+        }
+        return [replace(check, failing_log=known.get(check.id, check.failing_log)) for check in seen]
+
+    def _contexts(self, node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+        """All that was reported on the head, page by page."""
+        page = reading.head_contexts(node)
+        for _ in range(PAGES):
+            if page is None:
+                return
+            yield from page["nodes"]
+            if not page["pageInfo"]["hasNextPage"]:
+                return
+            asked = {"number": node["number"], "after": page["pageInfo"]["endCursor"]}
+            page = reading.head_contexts(self._asked(queries.CONTEXTS, **asked)["pullRequest"])
+
+    def _known_logs(self, failed: Sequence[CheckSeen]) -> dict[str, str]:
+        """A log does not change once its check is over: it is fetched once, by whoever looks first."""
+        rows = Check.objects.filter(
+            pull_request__project=self.project, external_id__in=[check.id for check in failed]
+        ).exclude(failing_log="")
+        return dict(rows.values_list("external_id", "failing_log"))
+
+    # --- threads ---
+
+    def _threads(self, nodes: Mapping[int, Mapping[str, Any]]) -> dict[int, Sequence[Mapping[str, Any]]]:
+        """The threads with their words, which are asked for where something moved in the pull request."""
+        found: dict[int, Sequence[Mapping[str, Any]]] = {}
+        moved: dict[str, int] = {}
+        for number, node in nodes.items():
+            listed = node["reviewThreads"]["nodes"]
+            known = _THREADS.known(self._key(number), _signature(node))
+            if known is not None or not listed:
+                found[number] = known or ()
+            else:
+                moved |= {str(thread["id"]): number for thread in listed}
+        fresh: dict[int, list[Mapping[str, Any]]] = {number: [] for number in moved.values()}
+        ids = list(moved)
+        for start in range(0, len(ids), 100):
+            for thread in self.client.graphql(queries.THREADS, {"ids": ids[start : start + 100]})["nodes"]:
+                if thread is not None:
+                    fresh[moved[str(thread["id"])]].append(thread)
+        for number, threads in fresh.items():
+            _THREADS.keep(self._key(number), _signature(nodes[number]), threads)
+        return found | fresh
+
+    def _key(self, number: int) -> tuple[str, int]:
+        return f"{self.client.api_url} {self.client.repository}", number
+
+    # --- pull requests ---
+
+    def open_pull_request(self, proposal: Proposal, *, timeout: float = 30) -> PullRequestSeen:
+        """Adopt what the branch has, else create it. A refusal or a lost answer may mean that it is there: it is looked up once more."""
+        deadline = Deadline.after(timeout)
+        number = self._of_branch(proposal)
+        if number is None:
+            number = self._created(proposal, deadline)
+        seen = self.observe([number], timeout=deadline.left())
+        if not seen:
+            raise Unavailable(f"GitHub does not show pull request {number} of {self.client.repository} yet")
+        return seen[0]
+
+    def _of_branch(self, proposal: Proposal) -> int | None:
+        repository = self._asked(queries.OF_BRANCH, branch=proposal.branch, base=proposal.base_branch)
+        own = [node for node in repository["pullRequests"]["nodes"] if not node["isCrossRepository"]]
+        return int(own[0]["number"]) if own else None
+
+    def _created(self, proposal: Proposal, deadline: Deadline) -> int:
+        content = {
+            "title": proposal.title,
+            "body": f"{proposal.body}\n\n<!-- {proposal.marker} -->",
+            "head": proposal.branch,
+            "base": proposal.base_branch,
+        }
+        try:
+            answer = self.client.write("POST", "pulls", content)
+        except Unavailable:
+            deadline.left()
+            there = self._of_branch(proposal)
+            if there is None:
+                raise
+            return there
+        if answer.ok:
+            return int(answer.body["number"])
+        if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR or _EXISTS.search(answer.message):
+            there = self._of_branch(proposal)
+            if there is not None:
+                return there
+        raise self.client.problem(answer, doing=f"opening a pull request for {proposal.branch} in")
+
+    def merge(self, number: int, *, head_sha: str, method: str, message: str, timeout: float = 45) -> str:
+        """Merge by sha, which GitHub itself refuses when the head has moved. Where a queue is demanded the head is put into it, and this
+        is `Unavailable` until the queue has merged it."""
+        deadline = Deadline.after(timeout)
+        merged = self._merged(number, head_sha, deadline)
+        if merged:
+            return merged
+        title, _, body = message.partition("\n")
+        content = {
+            "sha": head_sha,
+            "merge_method": _METHODS.get(method, "merge"),
+            "commit_title": title,
+            "commit_message": body.strip(),
+        }
+        put = partial(self.client.write, "PUT", f"pulls/{number}/merge", content)
+        try:
+            answer = put()
+        except Unavailable:
+            there = self._merged(number, head_sha, deadline)
+            if there:
+                return there
+            raise
+        if answer.ok:
+            return str(answer.body["sha"])
+        there = self._merged(number, head_sha, deadline)
+        if there:
+            return there
+        return self._not_merged(number, head_sha, answer.status, answer.message)
+
+    def _merged(self, number: int, head_sha: str, deadline: Deadline) -> str | None:
+        """The merge commit, if it is merged; raises where this head cannot be merged any more."""
+        seen = self.observe([number], timeout=deadline.left())
+        if not seen:
+            raise Unavailable(f"GitHub does not show pull request {number} of {self.client.repository}")
+        if seen[0].state is PullState.MERGED:
+            return seen[0].merged_sha or head_sha
+        if seen[0].state is PullState.CLOSED:
+            raise Refused(f"#{number} was closed", code="overtaken")
+        if seen[0].head_sha != head_sha:
+            raise Refused(
+                f"the head of #{number} moved from {head_sha[:10]} to {seen[0].head_sha[:10]}", code="head-moved"
+            )
+        return None
+
+    def _not_merged(self, number: int, head_sha: str, status: int, said: str) -> str:
+        if status == HTTPStatus.CONFLICT:
+            raise Refused(f"the head of #{number} is not {head_sha[:10]} any more: {said}", code="head-moved")
+        if _QUEUED.search(said):
+            self._enqueue(number, head_sha)
+            raise Unavailable(f"#{number} is in the merge queue of {self.project.default_branch}")
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR or _AGAIN.search(said):
+            raise Unavailable(f"#{number} could not be merged yet: {said}")
+        raise Refused(f"GitHub does not merge #{number}: {said}", code="not-allowed")
+
+    def _enqueue(self, number: int, head_sha: str) -> None:
+        node = self._asked(queries.NODE, number=number)["pullRequest"]
+        if node["mergeQueueEntry"] is None:
+            self.client.graphql(queries.ENQUEUE, {"pull": node["id"], "head": head_sha}, writes=True)
+
+    def close(self, number: int, *, timeout: float = 30) -> None:
+        """Closing what is closed or merged does nothing."""
+        del timeout
+        answer = self.client.write("PATCH", f"pulls/{number}", {"state": "closed"})
+        if not answer.ok and answer.status != HTTPStatus.UNPROCESSABLE_ENTITY:
+            raise self.client.problem(answer, doing=f"closing #{number} of")
+
+    def delete_branch(self, branch: str, *, expected_sha: str, timeout: float = 30) -> None:
+        """By git, whose lease is checked where the branch lives."""
+        self.mirror.delete_remote_branch(branch, expected_sha=expected_sha, timeout=timeout)
+
+    # --- words ---
+
+    def comment(self, number: int, *, marker: str, body: str, timeout: float = 30) -> None:
+        """A comment of ours below the pull request, once per marker."""
+        deadline = Deadline.after(timeout)
+        hidden = f"<!-- {marker} -->"
+        if self._said(number, hidden, deadline):
+            return
+        try:
+            answer = self.client.write("POST", f"issues/{number}/comments", {"body": f"{body}\n\n{hidden}"})
+        except Unavailable:
+            if self._said(number, hidden, deadline):
+                return
+            raise
+        if not answer.ok and not (
+            answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR and self._said(number, hidden, deadline)
+        ):
+            raise self.client.problem(answer, doing=f"commenting on #{number} of")
+
+    def _said(self, number: int, hidden: str, deadline: Deadline) -> bool:
+        for page in range(1, PAGES + 1):
+            deadline.left()
+            answer = self.client.must(
+                self.client.get(f"issues/{number}/comments", per_page=100, page=page), doing="reading the comments of"
+            )
+            if any(hidden in str(one.get("body")) for one in answer.body):
+                return True
+            if len(answer.body) < 100:
+                return False
+        return False
+
+
+def _signature(node: Mapping[str, Any]) -> object:
+    """What changes with every word in a thread, and with every thread that is settled or opened again."""
+    return node["updatedAt"], tuple((thread["id"], thread["isResolved"]) for thread in node["reviewThreads"]["nodes"])

@@ -1,0 +1,104 @@
+"""What is asked of GitHub's GraphQL API. Written against its published schema, on which the tests execute every one of these."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+AT_ONCE = 50  # pull requests in one query
+
+_PULL = """
+fragment pull on PullRequest {
+  number url state headRefName baseRefName headRefOid mergeable updatedAt
+  mergeCommit { oid }
+  reviews(last: 100) {
+    nodes { fullDatabaseId state body submittedAt author { login __typename } commit { oid } }
+  }
+  reviewThreads(first: 100) {
+    nodes { id isResolved path line }
+  }
+  commits(last: 1) {
+    nodes { commit { oid statusCheckRollup { contexts(first: 100) { pageInfo { hasNextPage endCursor } nodes { ...context } } } } }
+  }
+}
+"""
+_CONTEXT = """
+fragment context on StatusCheckRollupContext {
+  __typename
+  ... on CheckRun {
+    databaseId name status conclusion detailsUrl startedAt completedAt title summary
+    checkSuite { app { slug } }
+  }
+  ... on StatusContext { id context state targetUrl description createdAt }
+}
+"""
+CONTEXTS = (
+    """
+query contexts($owner: String!, $name: String!, $number: Int!, $after: String) {
+  repository(owner: $owner, name: $name) {
+    pullRequest(number: $number) {
+      commits(last: 1) {
+        nodes { commit { statusCheckRollup { contexts(first: 100, after: $after) { pageInfo { hasNextPage endCursor } nodes { ...context } } } } }
+      }
+    }
+  }
+}
+"""
+    + _CONTEXT
+)
+THREADS = """
+query threads($ids: [ID!]!) {
+  nodes(ids: $ids) {
+    ... on PullRequestReviewThread {
+      id isResolved path line
+      comments(first: 50) { nodes { fullDatabaseId body createdAt author { login __typename } } }
+    }
+  }
+}
+"""
+VIEWER = "query viewer { viewer { login } }"
+OF_BRANCH = """
+query ofBranch($owner: String!, $name: String!, $branch: String!, $base: String!) {
+  repository(owner: $owner, name: $name) {
+    pullRequests(headRefName: $branch, baseRefName: $base, first: 5, orderBy: {field: CREATED_AT, direction: DESC}) {
+      nodes { number state isCrossRepository }
+    }
+  }
+}
+"""
+NODE = """
+query node($owner: String!, $name: String!, $number: Int!) {
+  repository(owner: $owner, name: $name) {
+    pullRequest(number: $number) { id mergeQueueEntry { id position } }
+  }
+}
+"""
+ENQUEUE = """
+mutation enqueue($pull: ID!, $head: GitObjectID!) {
+  enqueuePullRequest(input: {pullRequestId: $pull, expectedHeadOid: $head}) { mergeQueueEntry { id } }
+}
+"""
+RESOLVE = """
+mutation resolve($thread: ID!) {
+  resolveReviewThread(input: {threadId: $thread}) { thread { id isResolved } }
+}
+"""
+REPLY = """
+mutation reply($thread: ID!, $body: String!) {
+  addPullRequestReviewThreadReply(input: {pullRequestReviewThreadId: $thread, body: $body}) { comment { fullDatabaseId } }
+}
+"""
+
+
+def pulls(numbers: Sequence[int]) -> str:
+    """The query for these pull requests and for where the base branch stands now: `p1` to `pN`, and `base`."""
+    asked = "\n".join(f"    p{number}: pullRequest(number: {int(number)}) {{ ...pull }}" for number in numbers)
+    return f"""
+query pulls($owner: String!, $name: String!, $base: String!) {{
+  rateLimit {{ cost remaining resetAt }}
+  repository(owner: $owner, name: $name) {{
+    nameWithOwner
+    base: ref(qualifiedName: $base) {{ target {{ oid }} }}
+{asked}
+  }}
+}}
+{_PULL}{_CONTEXT}"""
