@@ -506,7 +506,13 @@ class SCM(Protocol):
         """Delete the branch while it still is at `expected_sha`; a missing branch is fine. Refused code: `branch-moved`."""
         ...
 
-    def comment(self, number: int, *, marker: str, body: str, timeout: float = 30) -> None: ...
+    def comment(self, number: int, *, marker: str, body: str, timeout: float = 30) -> None:
+        """A comment of ours below the pull request, once per marker."""
+        ...
+
+    def answer(self, number: int, *, thread: str, marker: str, body: str, settle: bool, timeout: float = 30) -> None:
+        """A reply of ours in a review thread, once per marker; `settle` resolves the thread. A thread that is gone is fine."""
+        ...
 
 
 # --- Tracker and notifier -----------------------------------------------------------------------------------------------------------------

@@ -158,6 +158,20 @@ class ClosePullRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerThread:
+    """Say in a review thread what came of its newest comment, and settle it where there is a commit for it."""
+
+    thread: str
+    comment: int
+    turn: int
+    settles: bool
+
+    @property
+    def key(self) -> str:
+        return f"answer:{self.comment}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Interrupt:
     """Ask a human: recorded, shown until answered, and sent to the channels of its priority. An escalation stays until acknowledged."""
 
@@ -197,6 +211,7 @@ Action = (
     | Abandon
     | DeleteBranch
     | ClosePullRequest
+    | AnswerThread
     | Interrupt
     | Settle
 )
@@ -214,6 +229,7 @@ CARRIED_OUT = (
     EndSession,
     DeleteBranch,
     ClosePullRequest,
+    AnswerThread,
 )
 
 

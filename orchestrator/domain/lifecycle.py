@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from orchestrator.domain.actions import (
     Abandon,
     Action,
+    AnswerThread,
     ClosePullRequest,
     DeleteBranch,
     EndSession,
@@ -169,10 +170,25 @@ def _of_the_pull_request(snapshot: Snapshot, pull: PullFacts) -> Iterator[Action
         if name not in known:
             # A retry asks anew for a check whose first run could not be begun.
             yield RunCheck(name=name, head_sha=pull.head_sha, n=snapshot.task.attempt + 1)
+    if snapshot.policy.answers_threads:
+        yield from _answers(snapshot, pull)
     if snapshot.task.merge_requested == pull.head_sha:
         # A person pressed merge on this head: it is merged if it still is green and approved, like any other.
         for held in held_triggers(snapshot):
             yield from merges(held, snapshot)
+
+
+def _answers(snapshot: Snapshot, pull: PullFacts) -> Iterator[Action]:
+    """What people said in a thread is answered once the turn that was told of it is over and published. A commit settles the thread;
+    without one only its people can."""
+    turn = snapshot.turn
+    if turn is None or not turn.published or not at_rest(snapshot) or died(turn) or asks(turn):
+        return
+    newest = {comment.thread: comment for comment in pull.comments}
+    for thread, comment in newest.items():
+        people = comment.trusted and not comment.bot and not comment.ours
+        if people and not comment.resolved and comment.told_in == turn.n:
+            yield AnswerThread(thread=thread, comment=comment.id, turn=turn.n, settles=turn.produced)
 
 
 def _host_deadline(snapshot: Snapshot) -> datetime | None:

@@ -140,6 +140,7 @@ class CommentFacts:
     bot: bool
     ours: bool
     told: bool
+    told_in: int | None = None  # the turn that carried it: of this session, or 0 of an earlier one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +201,7 @@ class Policy:
     required_checks: tuple[str, ...] | None = None  # None: whatever the forge requires or reports
     own_checks: tuple[str, ...] = ()  # checks that the built-in forge runs
     approvals: int = 1
+    answers_threads: bool = False  # the forge is another's, where reviewers wait for an answer in their threads
     auto_cleanup: bool = True
     cleanup_grace: timedelta = timedelta(minutes=5)
     reassign_after: timedelta | None = timedelta(minutes=15)

@@ -19,6 +19,7 @@ _WORDS = {
     "merge": "the merge",
     "end": "the clean-up",
     "delete-branch": "the branch's deletion",
+    "answer": "an answer in a review thread",
     "close": "closing the pull request",
 }
 

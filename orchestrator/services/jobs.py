@@ -13,6 +13,7 @@ from orchestrator.domain.actions import (
     CARRIED_OUT,
     Abandon,
     Action,
+    AnswerThread,
     ClosePullRequest,
     DeleteBranch,
     EndSession,
@@ -42,7 +43,7 @@ from orchestrator.models import (
 from orchestrator.services import events
 
 EFFECTS = "effects"
-_FORGE = (OpenPullRequest, Merge, DeleteBranch, ClosePullRequest)
+_FORGE = (OpenPullRequest, Merge, DeleteBranch, ClosePullRequest, AnswerThread)
 _BY_VERB = {action.__name__: action for action in CARRIED_OUT}
 
 QUARANTINE_AFTER = 3  # unexpected failures; a worker that dies over a job counts like one that raises

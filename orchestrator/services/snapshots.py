@@ -28,7 +28,7 @@ from orchestrator.domain.snapshot import (
     TurnFacts,
 )
 from orchestrator.domain.status import Outcome
-from orchestrator.models import Host, Project, PullRequest, Session, Task, Turn
+from orchestrator.models import Host, Message, Project, PullRequest, Session, Task, Turn
 from orchestrator.services import rules
 
 
@@ -45,7 +45,7 @@ def take(task: Task, *, now: datetime) -> Snapshot:
         rules=rules.effective_rules(task.project),
         session=_session(session) if session is not None else None,
         turn=_turn(turn) if turn is not None else None,
-        pull=_pull(pull) if pull is not None else None,
+        pull=_pull(pull, session) if pull is not None else None,
         messages=_messages(task, session),
         jobs={job.key: job for job in _jobs(task)},
         memory=_memory(task),
@@ -71,6 +71,7 @@ def policy_of(project: Project) -> Policy:
         required_checks=tuple(required) if required is not None else None,
         own_checks=own,
         approvals=int(scm.get("requiredApprovals", 1)),
+        answers_threads=scm.get("plugin", "local") != "local",
         auto_cleanup=project.auto_cleanup,
         cleanup_grace=project.cleanup_grace,
         reassign_after=project.reassign_after,
@@ -151,12 +152,18 @@ def _messages(task: Task, session: Session | None) -> tuple[MessageFacts, ...]:
             occasion=row.occasion,
             episode=row.episode,
             created_at=row.created_at,
-            # Turns are counted within a session: what an earlier one was told came before this one's first turn.
-            turn=None if row.turn is None else (row.turn.n if row.session_id == current else 0),
+            turn=_turn_of(row, current),
             confirmed=row.confirmed_at is not None,
         )
         for row in rows
     )
+
+
+def _turn_of(message: Message | None, current: int | None) -> int | None:
+    """Turns are counted within a session: what an earlier one was told came before this one's first turn."""
+    if message is None or message.turn is None:
+        return None
+    return message.turn.n if message.session_id == current else 0
 
 
 def _jobs(task: Task) -> list[JobFacts]:
@@ -198,7 +205,7 @@ def _interruptions(task: Task) -> tuple[InterruptionFacts, ...]:
     )
 
 
-def _pull(pull: PullRequest) -> PullFacts:
+def _pull(pull: PullRequest, session: Session | None) -> PullFacts:
     newest = {check.name: check for check in pull.checks.filter(head_sha=pull.head_sha).order_by("name", "n")}
     return PullFacts(
         number=pull.number,
@@ -223,7 +230,7 @@ def _pull(pull: PullRequest) -> PullFacts:
             for check in newest.values()
         ),
         reviews=_reviews(pull),
-        comments=_comments(pull),
+        comments=_comments(pull, session.pk if session is not None else None),
         observed_at=pull.observed_at,
         merged_at=pull.merged_at,
     )
@@ -245,7 +252,7 @@ def _reviews(pull: PullRequest) -> tuple[ReviewFacts, ...]:
     )
 
 
-def _comments(pull: PullRequest) -> tuple[CommentFacts, ...]:
+def _comments(pull: PullRequest, current: int | None) -> tuple[CommentFacts, ...]:
     return tuple(
         CommentFacts(
             id=comment.pk,
@@ -259,6 +266,7 @@ def _comments(pull: PullRequest) -> tuple[CommentFacts, ...]:
             bot=comment.bot,
             ours=comment.ours,
             told=comment.message_id is not None,
+            told_in=_turn_of(comment.message, current),
         )
-        for comment in pull.comments.order_by("created_at", "id")
+        for comment in pull.comments.select_related("message__turn").order_by("created_at", "id")
     )

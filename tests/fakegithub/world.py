@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -118,6 +118,9 @@ class World:
     required_approvals: int = 0
     merge_queue: bool = False
     thinking: bool = False  # mergeability is not known yet
+    new_head: Callable[[str], None] = lambda _: (
+        None
+    )  # what starts when a pull request shows a commit for the first time
     lock: threading.RLock = field(default_factory=threading.RLock)
     _ids: Iterator[int] = field(default_factory=lambda: itertools.count(1001))
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
@@ -155,6 +158,7 @@ class World:
             else:
                 pull.head_sha = sha
                 self.touch(pull, "pull_request", "synchronize")
+                self.new_head(sha)
 
     def conflicts(self, pull: Pull) -> bool:
         base = self.sha(f"refs/heads/{pull.base}") or NO_SHA
@@ -198,6 +202,7 @@ class World:
             )
             self.pulls[number] = pull
             self.touch(pull, "pull_request", "opened")
+            self.new_head(pull.head_sha)
             return pull
 
     def review(

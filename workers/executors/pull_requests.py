@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from django.utils import timezone
 
-from orchestrator.domain.actions import ClosePullRequest, DeleteBranch, Merge, OpenPullRequest
+from orchestrator.domain.actions import AnswerThread, ClosePullRequest, DeleteBranch, Merge, OpenPullRequest
+from orchestrator.domain.prompts import capped
 from orchestrator.domain.rules import Trigger
 from orchestrator.domain.triggers import Hold, held_triggers
-from orchestrator.models import Task
+from orchestrator.models import PullRequest, Task, Turn
 from orchestrator.ports import SCM, Proposal, PullState, Refused
 from orchestrator.services import projects, pull_requests, snapshots
 from workers.failpoints import failpoint
 from workers.toolbox import Toolbox
+
+_ISSUE = re.compile(r"#\d{1,9}")
+ANSWER_CAP = 4000  # bytes of an agent's words that a reviewer is shown in a thread
 
 
 def _task(task_id: int) -> Task:
@@ -30,13 +35,19 @@ def open_pull_request(action: OpenPullRequest, task_id: int, tools: Toolbox) -> 
             base_branch=task.project.default_branch,
             head_sha=action.head_sha,
             title=task.title,
-            body=f"{task.body}\n\nTask {task}",
+            body=_body(task),
             marker=f"ao-task-{task.pk}",
         )
     )
     failpoint("after_pr_create")
     pull = pull_requests.record(task=task, seen=seen, now=timezone.now())
     return {"number": pull.number, "head_sha": pull.head_sha}
+
+
+def _body(task: Task) -> str:
+    """The task's words, and the issue that a merge settles, as forges write it."""
+    fixes = f"Fixes {task.issue}" if _ISSUE.fullmatch(task.issue) else ""
+    return "\n\n".join(part for part in (task.body.strip(), fixes, f"Task {task}") if part)
 
 
 def merge(action: Merge, task_id: int, tools: Toolbox) -> Mapping[str, object]:
@@ -91,3 +102,16 @@ def delete_branch(action: DeleteBranch, task_id: int, tools: Toolbox) -> Mapping
             raise
         return {"kept": str(refused)}
     return {"deleted": action.branch}
+
+
+def answer_thread(action: AnswerThread, task_id: int, tools: Toolbox) -> Mapping[str, object]:
+    """The agent's last words of the turn, once per comment; the thread is settled where a commit was made for it."""
+    task = _task(task_id)
+    pull = PullRequest.objects.get(task=task, state=PullState.OPEN)
+    turn = Turn.objects.filter(session__task=task, n=action.turn).latest("session__epoch")
+    done = f"Done in {turn.head_after[:10]}." if action.settles else "No commit was made for this."
+    words = f"{done}\n\n{capped(turn.last_words.strip(), ANSWER_CAP)}".strip()
+    tools.scm(task.project).answer(
+        pull.number, thread=action.thread, marker=f"ao-answer-{action.comment}", body=words, settle=action.settles
+    )
+    return {"thread": action.thread, "settled": action.settles}

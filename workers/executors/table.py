@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from orchestrator.domain.actions import (
+    AnswerThread,
     ClosePullRequest,
     DeleteBranch,
     EndSession,
@@ -33,5 +34,6 @@ EXECUTORS: Mapping[type, Executor] = {
     Merge: pull_requests.merge,
     ClosePullRequest: pull_requests.close,
     DeleteBranch: pull_requests.delete_branch,
+    AnswerThread: pull_requests.answer_thread,
     EndSession: ending.end_session,
 }

@@ -150,6 +150,30 @@ class LocalForge:
     def delete_branch(self, branch: str, *, expected_sha: str, timeout: float = 30) -> None:
         self.mirror.delete_remote_branch(branch, expected_sha=expected_sha, timeout=timeout)
 
+    def answer(self, number: int, *, thread: str, marker: str, body: str, settle: bool, timeout: float = 30) -> None:
+        """A comment row in the thread, once per marker."""
+        del timeout
+        row = PullRequest.objects.get(project=self.project, number=number)
+        begun = row.comments.filter(thread=thread).order_by("id").first()
+        if begun is None:
+            return
+        Comment.objects.get_or_create(
+            pull_request=row,
+            external_id=marker,
+            defaults={
+                "thread": thread,
+                "author": "ao",
+                "body": body,
+                "path": begun.path,
+                "line": begun.line,
+                "resolved": begun.resolved,
+                "ours": True,
+                "created_at": timezone.now(),
+            },
+        )
+        if settle:
+            row.comments.filter(thread=thread).update(resolved=True)
+
     def comment(self, number: int, *, marker: str, body: str, timeout: float = 30) -> None:
         """A comment of ours, once per marker."""
         del timeout

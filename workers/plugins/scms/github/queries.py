@@ -50,7 +50,7 @@ query threads($ids: [ID!]!) {
   nodes(ids: $ids) {
     ... on PullRequestReviewThread {
       id isResolved path line
-      comments(first: 50) { nodes { fullDatabaseId body createdAt author { login __typename } } }
+      comments(last: 50) { nodes { fullDatabaseId body createdAt author { login __typename } } }
     }
   }
 }

@@ -1,0 +1,77 @@
+"""The lab on GitHub: one installation in one thread, its project on a GitHub of our own with runners and reviewers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from orchestrator.models import Project, Task
+from tests.fakegithub.ci import Runners
+from tests.fakegithub.server import FakeGitHub, fake_github
+from tests.fakegithub.world import FULL, ROBOT_TOKEN, Pull
+from tests.lab import Lab, lab
+from workers import mirrors
+from workers.git.mirror import Mirror
+from workers.observers import HostChannel
+from workers.plugins.scms.github import people
+from workers.plugins.scms.github.project import forge
+
+REVIEWER = "grace"
+
+
+@dataclass(frozen=True, slots=True)
+class GitHubLab:
+    """The installation, and the GitHub that its project is on."""
+
+    here: Lab
+    github: FakeGitHub
+    runners: Runners
+
+    def pull(self, task: Task) -> Pull:
+        """The pull request of a task, as GitHub has it."""
+        found = [pull for pull in self.github.world.pulls.values() if pull.head == task.branch]
+        assert len(found) == 1
+        return found[0]
+
+
+@contextmanager
+def github_lab(
+    files: Mapping[str, str] | None = None, *, ci: str = "test.sh", **settings: object
+) -> Iterator[GitHubLab]:
+    """A lab whose project is on GitHub; `ci` is the script that its runners run."""
+    people.MEMORY.forget()
+    with lab(files) as here:
+        bare = here.folder / f"{FULL}.git"
+        bare.parent.mkdir(parents=True)
+        here.repository.git("clone", "-q", "--bare", str(here.repository.path), str(bare))
+        with fake_github(here.folder) as github:
+            runners = Runners(github.world, script=ci)
+            github.world.people[REVIEWER] = "write"
+            here.set(
+                remote=github.clone_url,
+                scm={"plugin": "github", "apiUrl": github.base, "requiredChecks": ["ci"]},
+                **settings,
+            )
+            _move(here)
+            try:
+                yield GitHubLab(here, github, runners)
+            finally:
+                runners.join()
+            assert github.judge.offences == []
+
+
+def _move(here: Lab) -> None:
+    """From here on the project's remote and forge are GitHub's."""
+
+    def mirror(row: Project) -> Mirror:
+        return Mirror(path=here.folder / f"github-{row.pk}.git", remote_url=row.remote, token=lambda: ROBOT_TOKEN)
+
+    here.tools = replace(
+        here.tools,
+        mirror=mirror,
+        scm=lambda row: forge(row, mirror=mirror(row), token=lambda: ROBOT_TOKEN),
+    )
+    here.channel = HostChannel(host_name="local", holder="lab", tools=here.tools, wait=0)
+    mirrors.fetch(here.project, here.tools, timeout=30)
+    here.project.refresh_from_db()
