@@ -7,12 +7,14 @@ from django.urls import include, path
 
 from aoweb.api.health import healthz, readyz
 from aoweb.dashboard.flower import flower
+from aoweb.webhooks.github import github
 
 handler500 = "aoweb.errors.server_error"
 
 urlpatterns = [
     path("", include("aoweb.dashboard.urls")),
     path("api/v1/", include("aoweb.api.urls")),
+    path("webhooks/github/", github, name="github-webhook"),
     path("healthz", healthz, name="healthz"),
     path("readyz", readyz, name="readyz"),
     path("flower/", flower, name="flower"),

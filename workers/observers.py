@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from functools import partial
 
 from django.db import InterfaceError, OperationalError, close_old_connections
 from django.db.models import Q
 from django.utils import timezone
 
+from orchestrator.domain import watching
 from orchestrator.models import Check, Host, Project, PullRequest, Session, Turn, Workspace
-from orchestrator.ports import AgentEvent, Look, PortError, RunEnd, RunState
+from orchestrator.ports import AgentEvent, Look, PortError, PullRequestSeen, PullState, RunEnd, RunState, Unavailable
 from orchestrator.ports import Host as HostPort
 from orchestrator.services import checks, observations, projects, pull_requests, sessions, transcripts
 from orchestrator.services.observations import Watched
@@ -246,8 +247,6 @@ def _stop_strays(host: Host, port: HostPort, watched: dict[str, Watched], look: 
 
 # --- Pull requests ------------------------------------------------------------------------------------------------------------------------
 
-HOT, WARM = timedelta(seconds=5), timedelta(seconds=30)
-
 
 def observe_due_pull_requests(tools: Toolbox) -> int:
     """Look at the pull requests that are due, one call per project, and decide where something moved."""
@@ -256,20 +255,24 @@ def observe_due_pull_requests(tools: Toolbox) -> int:
     due = PullRequest.objects.filter(state="open").filter(Q(poll_at__isnull=True) | Q(poll_at__lte=now))
     projects = {pull.project_id: pull.project for pull in due.select_related("project")}
     for project in projects.values():
-        seen += _observe(project, list(due.filter(project=project)), tools)
+        seen += _observe(project, list(due.filter(project=project).select_related("project", "task")), tools)
     return seen
 
 
 def _observe(project: Project, pulls: Sequence[PullRequest], tools: Toolbox) -> int:
     now = timezone.now()
     ids = [pull.pk for pull in pulls]
-    PullRequest.objects.filter(pk__in=ids).update(poll_at=now + WARM)  # whoever comes meanwhile has nothing to do
+    held = now + watching.HOT  # whoever comes meanwhile has nothing to do
+    PullRequest.objects.filter(pk__in=ids).update(poll_at=held)
     by_number = {pull.number: pull for pull in pulls}
     try:
         found = tools.scm(project).observe(sorted(by_number))
     except PortError as error:
+        if isinstance(error, Unavailable) and error.retry_after is not None:
+            PullRequest.objects.filter(pk__in=ids).update(poll_at=now + error.retry_after)
         projects.trouble(project=project, notice=f"{project.shown_remote}: {error}")
         return 0
+    _look_again_later(by_number, found, held=held, now=now)
     if found and found[0].base_sha != project.base_sha:
         # Before anything is decided on it: an agent that is told of a conflict finds this base in its workspace.
         projects.mirrored(project=project, base_sha=found[0].base_sha, now=now)
@@ -287,3 +290,26 @@ def _observe(project: Project, pulls: Sequence[PullRequest], tools: Toolbox) -> 
         else:
             pull_requests.seen_unchanged(pull=pull, at=one.observed_at)
     return len(found)
+
+
+def _look_again_later(
+    by_number: Mapping[int, PullRequest], found: Sequence[PullRequestSeen], *, held: datetime, now: datetime
+) -> None:
+    """When each is due again. One for which somebody rang while we looked stays due."""
+    spans: dict[timedelta, list[int]] = {}
+    for seen in found:
+        pull = by_number[seen.number]
+        spans.setdefault(_span(pull, seen, now=now), []).append(pull.pk)
+    for span, ids in spans.items():
+        PullRequest.objects.filter(pk__in=ids, poll_at=held).update(poll_at=now + span)
+
+
+def _span(pull: PullRequest, seen: PullRequestSeen, *, now: datetime) -> timedelta:
+    words = [*(one.submitted_at for one in seen.reviews), *(one.created_at for one in seen.comments)]
+    pushed = pull.head_since if pull.head_sha == seen.head_sha else now
+    running = any(check.status != "completed" for check in seen.checks)
+    return watching.look_again_after(
+        own=pull.project.scm.get("plugin", "local") == "local",
+        moving=running or (seen.state is PullState.OPEN and seen.mergeable is None),
+        quiet_for=now - max([pushed, *words]),
+    )

@@ -15,10 +15,10 @@ from orchestrator.domain.naming import mirror_name
 from orchestrator.models import Host, NotificationChannel, Project
 from orchestrator.ports import SCM, Agent, Notifier, Refused, Sandbox, Workspaces
 from orchestrator.ports import Host as HostPort
+from orchestrator.services.references import resolved
 from workers.git.mirror import Mirror
 from workers.plugins import builtin
 from workers.plugins.scms.github.project import app_token
-from workers.references import resolved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

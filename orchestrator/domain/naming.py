@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from urllib.parse import urlsplit
 
 BRANCH_LENGTH = 60
 PREFIX_LENGTH = 20
@@ -13,6 +14,8 @@ _NOT_IN_SLUG = re.compile(r"[^a-z0-9]+")
 _BRANCH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/+@#-]{0,199}")
 _LOGIN = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://)[^/]*@")
 _SHA = re.compile(r"[0-9a-f]{40}")
+_SCP_LIKE = re.compile(r"[^@/]+@[^:/]+:(?P<path>.+)")
+_REPOSITORY = re.compile(r"[A-Za-z0-9._-]{1,100}/[A-Za-z0-9._-]{1,100}")
 _WORKSPACE = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 
 
@@ -60,6 +63,14 @@ def valid_workspace(name: str) -> bool:
 def without_login(remote: str) -> str:
     """A remote as people may see it: without the name and the password that its address may carry."""
     return _LOGIN.sub(r"\1", remote)
+
+
+def repository_name(remote: str) -> str | None:
+    """OWNER/NAME in the address of a repository on a forge; None where it has no such two parts."""
+    scp = _SCP_LIKE.fullmatch(remote)
+    path = scp["path"] if scp else urlsplit(remote).path
+    name = path.strip("/").removesuffix(".git")
+    return name if _REPOSITORY.fullmatch(name) else None
 
 
 def mirror_name(prefix: str, project: int) -> str:

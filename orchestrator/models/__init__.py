@@ -2,6 +2,7 @@
 
 from orchestrator.models.account import ApiToken, IdempotencyRecord, LoginLink
 from orchestrator.models.configuration import GlobalSettings
+from orchestrator.models.delivery import Delivery
 from orchestrator.models.event import DecisionRecord, Event
 from orchestrator.models.host import Host, Workspace
 from orchestrator.models.job import Claim, Job, PushIntent
@@ -17,6 +18,7 @@ __all__ = [
     "Claim",
     "Comment",
     "DecisionRecord",
+    "Delivery",
     "Diff",
     "Event",
     "GlobalSettings",

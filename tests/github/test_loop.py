@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from django.db import connection, connections
 from django.utils import timezone
 
 from orchestrator.domain.status import TaskStatus
 from orchestrator.models import Message, PullRequest, Task, Workspace
-from orchestrator.services import tasks
+from orchestrator.services import deliveries, tasks
 from orchestrator.services.reconcile import reconcile
+from tests.fakegithub.hooks import Hooks
 from tests.fakegithub.world import ROBOT
 from tests.github.lab import REVIEWER, GitHubLab, github_lab
 from tests.lab import FIX, TRY, together, turns
 from tests.repositories import Repository
+from tests.web.serving import served
 from workers import observers
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+SECRET = "a secret between us"
 SAYS = '{"type": "message", "text": "Renamed as you asked."}'
 MORE = f"echo more $AO_TURN >> README; git commit -qam 'Answer the review'; echo '{SAYS}'"
 
@@ -204,3 +209,53 @@ def _push_by_hand(lab: GitHubLab, task: Task) -> str:
     made.git("push", "-q", "origin", task.branch)
     lab.github.world.moved(before)
     return sha
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_d4_webhooks_that_are_lost_doubled_and_shuffled_change_nothing_but_the_latency(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(deliveries.SECRET, SECRET)
+    with github_lab() as lab, served() as web:
+        here, world = lab.here, lab.github.world
+        hooks = Hooks(lab.github, f"{web.url}/webhooks/github/", SECRET)
+        here.rule("approved-and-green", auto=True, action=["auto-merge"])
+        task = here.submit(script=turns(TRY, FIX))
+
+        def there(*statuses: TaskStatus) -> bool:
+            """The webhooks come as they come; the poll comes in any case, later."""
+            assert set(hooks.deliver(hooks.badly(hooks.pending(), seed=seed))) <= {202}
+            PullRequest.objects.filter(poll_at__gt=timezone.now() + timedelta(seconds=1)).update(
+                poll_at=timezone.now() + timedelta(seconds=1)
+            )
+            task.refresh_from_db()
+            return task.status in statuses
+
+        here.until(lambda: there(TaskStatus.REVIEW_PENDING), "it waits for a review")
+        world.review(REVIEWER, lab.pull(task).number, "APPROVED")
+        here.until(lambda: there(TaskStatus.MERGED), "it is merged")
+        assert len(here.sent(task, "ci-failed")) == 1
+        assert here.doubles() == 0
+        assert len(world.git("log", "--merges", "--format=%H", "main").split()) == 1
+        connections.close_all()
+
+
+def test_a_bell_that_rings_during_a_look_makes_for_another_look() -> None:
+    with github_lab() as lab:
+        here = lab.here
+        task = here.submit(script=turns(FIX))
+        reached(lab, task, TaskStatus.REVIEW_PENDING)
+        _look_again(task)
+        execute = lab.github.graph.execute
+
+        def ring_meanwhile(*args: Any, **more: Any) -> dict[str, Any]:
+            _look_again(task)
+            connection.close()  # of the server's own thread
+            return execute(*args, **more)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(type(lab.github.graph), "execute", lambda _, *args, **more: ring_meanwhile(*args, **more))
+            observers.observe_due_pull_requests(here.tools)
+        assert PullRequest.objects.get().poll_at is None
+        observers.observe_due_pull_requests(here.tools)
+        assert (PullRequest.objects.get().poll_at or timezone.now()) > timezone.now()

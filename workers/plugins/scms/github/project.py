@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import redis
 from django.conf import settings
 from github import Auth, GithubIntegration
 from github.GithubException import GithubException
 
+from orchestrator.domain.naming import repository_name
 from orchestrator.models import Project
 from orchestrator.ports import Refused, Unavailable
+from orchestrator.services.references import resolved
 from workers.git.mirror import Mirror
 from workers.plugins.scms.github.budget import Budget
 from workers.plugins.scms.github.client import API, Client
 from workers.plugins.scms.github.forge import GitHubForge
 from workers.plugins.scms.github.people import REVIEW_BOTS
-from workers.references import resolved
 
-_SCP_LIKE = re.compile(r"[^@/]+@[^:/]+:(?P<path>.+)")
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}/[A-Za-z0-9._-]{1,100}")
 _FRESH = 300.0  # seconds that an app's token must still be good for
 _BUDGET = redis.Redis.from_url(settings.REDIS_URL, decode_responses=True, socket_timeout=2, socket_connect_timeout=2)
 _APP_TOKENS: dict[tuple[str, int, int], tuple[str, float]] = {}
@@ -62,11 +59,9 @@ def named(project: Project) -> str:
 
 
 def repository_of(remote: str) -> str:
-    """OWNER/NAME in an address of a repository."""
-    scp = _SCP_LIKE.fullmatch(remote)
-    path = scp["path"] if scp else urlsplit(remote).path
-    name = path.strip("/").removesuffix(".git")
-    if not _NAME.fullmatch(name):
+    """OWNER/NAME, as the API asks for it."""
+    name = repository_name(remote)
+    if name is None:
         raise Refused(f"{remote!r} names no repository of GitHub: give https://HOST/OWNER/NAME.git", code="bad-remote")
     return name
 

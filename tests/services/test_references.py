@@ -8,7 +8,7 @@ from orchestrator.models import Event, NotificationChannel, Project
 from orchestrator.ports import Refused
 from orchestrator.services import projects
 from orchestrator.services.events import Actor
-from workers.references import resolved
+from orchestrator.services.references import resolved
 from workers.toolbox import mirror_of, real
 
 

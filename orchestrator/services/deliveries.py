@@ -1,0 +1,100 @@
+"""Webhooks mean "look again": which pull requests are meant is read from them, what has become of those is asked of the forge."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Q
+
+from orchestrator import doorbell
+from orchestrator.domain.naming import repository_name
+from orchestrator.models import Delivery, Project, PullRequest
+from orchestrator.ports import Refused
+from orchestrator.services.references import resolved
+
+SECRET = "AO_GITHUB_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable
+_NAMED = 100  # pull requests that one delivery may name
+
+
+def secrets_of(plugin: str) -> list[tuple[bytes, Project | None]]:
+    """The secrets by which deliveries of a forge may be signed, each with the project that it speaks for; None: any of them."""
+    found: list[tuple[bytes, Project | None]] = []
+    everybody = os.environ.get(SECRET, "")
+    if everybody:
+        found.append((everybody.encode(), None))
+    for project in Project.objects.filter(scm__plugin=plugin, scm__webhook__has_key="secret"):
+        try:
+            read = resolved(project.scm["webhook"], of=f"scm.webhook of {project.key}")
+        except Refused:
+            continue  # it is not set here, so nobody can have signed with it
+        if read.get("secret"):
+            found.append((str(read["secret"]).encode(), project))
+    return found
+
+
+@transaction.atomic
+def take_in(
+    *, delivery: str, event: str, payload: Mapping[str, Any], speaks_for: Project | None, now: datetime
+) -> Delivery | None:
+    """Store a delivery and let the pull requests that it is about be looked at now. None: it was here before, and nothing follows."""
+    repository = str(_inner(payload, "repository").get("full_name") or "")[:200]
+    row, new = Delivery.objects.get_or_create(
+        id=delivery,
+        defaults={
+            "event": event[:60],
+            "action": str(payload.get("action") or "")[:60],
+            "repository": repository,
+            "received_at": now,
+        },
+    )
+    if not new:
+        return None
+    projects = [project for project in _projects(repository) if speaks_for in {None, project}]
+    meant = PullRequest.objects.filter(_meant(payload), project__in=projects, state="open")
+    row.looked_at = meant.update(poll_at=now)
+    row.save(update_fields=["looked_at"])
+    if row.looked_at:
+        doorbell.ring("observe_pull_requests", queue_name="effects")
+    if event == "push" and projects:
+        doorbell.ring("look_after_projects", queue_name="control")
+    return row
+
+
+def _projects(repository: str) -> list[Project]:
+    if not repository:
+        return []
+    github = Project.objects.filter(scm__plugin="github")
+    return [project for project in github if (repository_name(project.remote) or "").lower() == repository.lower()]
+
+
+def _meant(payload: Mapping[str, Any]) -> Q:
+    """The pull requests that a delivery names: by number, by the commit that it is about, or by branch."""
+    numbers = [number for number in _numbers(payload) if isinstance(number, int)][:_NAMED]
+    shas = [sha for sha in _shas(payload) if isinstance(sha, str)]
+    ref = payload.get("ref")
+    branch = ref.removeprefix("refs/heads/") if isinstance(ref, str) else ""
+    return Q(number__in=numbers) | Q(head_sha__in=shas) | Q(branch=branch)
+
+
+def _numbers(payload: Mapping[str, Any]) -> Iterator[object]:
+    for name in ("pull_request", "issue"):
+        yield _inner(payload, name).get("number")
+    for name in ("check_run", "check_suite", "workflow_run"):
+        listed = _inner(payload, name).get("pull_requests")
+        for pull in listed if isinstance(listed, Sequence) and not isinstance(listed, str) else ():
+            yield pull.get("number") if isinstance(pull, Mapping) else None
+
+
+def _shas(payload: Mapping[str, Any]) -> Iterator[object]:
+    for name in ("check_run", "check_suite", "workflow_run", "workflow_job"):
+        yield _inner(payload, name).get("head_sha")
+    yield payload.get("sha")
+
+
+def _inner(payload: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = payload.get(name)
+    return value if isinstance(value, Mapping) else {}
