@@ -27,12 +27,13 @@ from tests.fakegithub.views import Views
 from tests.fakegithub.world import FULL, ROBOT, ROBOT_TOKEN, World
 
 LIMIT = 5000
+_OPERATION = re.compile(r"(?:query|mutation) (\w+)")
 Headers = list[tuple[str, str]]
 
 
 @dataclass(slots=True, kw_only=True)
 class Fault:
-    """What goes wrong with the next `times` requests whose "METHOD path" matches: before the effect, or after it."""
+    """What goes wrong with the next `times` requests whose "METHOD path" (and name of the query) matches: before the effect, or after it."""
 
     match: str
     status: int
@@ -134,6 +135,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._say_json(401, {"message": "Bad credentials", "documentation_url": "https://docs.github.com/rest"}, [])
             return
         resource = "graphql" if path == "/graphql" else "core"
+        named = _OPERATION.search(raw.decode()) if resource == "graphql" else None
+        what = f"{what} {named[1]}" if named else what
         fault = github.fault(what, after=False)
         if fault is not None:
             self._say_json(fault.status, {"message": fault.message}, [*self._limits(resource), *fault.headers.items()])

@@ -328,6 +328,44 @@ def test_a_comment_is_written_once_per_marker_also_when_its_answer_was_lost(scen
     assert [remark.body for remark in scene.github.world.remarks[number]] == ["Merged by hand?\n\n<!-- ao-1 -->"]
 
 
+def test_a_thread_is_answered_once_and_settled_also_when_the_answer_was_lost(scene: Scene) -> None:
+    scene.push()
+    number = scene.open()
+    world = scene.github.world
+    world.people["grace"] = "write"
+    world.review("grace", number, "COMMENTED", "", [("calc.py", 2, "why?")])
+    thread = next(iter(world.threads.values()))
+
+    def answer(*, settle: bool) -> None:
+        scene.forge.answer(number, thread=thread.id, marker="ao-answer-1", body="Done.", settle=settle)
+
+    answer(settle=False)
+    assert not thread.resolved
+    for _ in range(2):
+        answer(settle=True)
+    assert [remark.body for remark in thread.remarks] == ["why?", "Done.\n\n<!-- ao-answer-1 -->"]
+    assert thread.resolved
+    seen = look(scene, number).comments
+    assert [(comment.ours, comment.trusted) for comment in seen] == [(False, True), (True, False)]
+
+
+def test_a_reply_whose_answer_was_lost_is_not_written_again(scene: Scene) -> None:
+    scene.push()
+    number = scene.open()
+    world = scene.github.world
+    world.review("grace", number, "COMMENTED", "", [("calc.py", 2, "why?")])
+    thread = next(iter(world.threads.values()))
+    scene.github.fail("POST /graphql reply", 502, after_the_effect=True)
+    scene.forge.answer(number, thread=thread.id, marker="ao-answer-1", body="Done.", settle=True)
+    assert len(thread.remarks) == 2
+    assert thread.resolved
+
+
+def test_a_thread_that_is_gone_needs_no_answer(scene: Scene) -> None:
+    scene.forge.answer(1, thread="PRRT_gone", marker="ao-answer-1", body="Done.", settle=True)
+    assert not any("addPullRequestReviewThreadReply" in query for query in scene.github.queries)
+
+
 # --- what goes wrong ---
 
 
