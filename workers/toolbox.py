@@ -13,7 +13,7 @@ from django.conf import settings
 
 from orchestrator.domain.naming import mirror_name
 from orchestrator.models import Host, NotificationChannel, Project
-from orchestrator.ports import SCM, Agent, Notifier, Refused, Sandbox, Workspaces
+from orchestrator.ports import SCM, Agent, Notifier, Refused, Sandbox, Tracker, Workspaces
 from orchestrator.ports import Host as HostPort
 from orchestrator.services.references import resolved
 from workers.git.mirror import Mirror
@@ -28,6 +28,7 @@ class Toolbox:
     host: Callable[[Host], HostPort]
     mirror: Callable[[Project], Mirror]
     scm: Callable[[Project], SCM]
+    tracker: Callable[[Project], Tracker]
     agents: Mapping[str, Agent]
     workspaces: Workspaces
     notifier: Callable[[NotificationChannel], Notifier]
@@ -90,6 +91,10 @@ def _scm(project: Project) -> SCM:
     return builtin.scm(project, mirror=mirror_of(project), token=lambda: token_of(project))
 
 
+def _tracker(project: Project) -> Tracker:
+    return builtin.tracker(project, token=lambda: token_of(project))
+
+
 def _notifier(channel: NotificationChannel) -> Notifier:
     return builtin.notifier(channel.plugin, resolved(channel.config, of=f"the channel {channel.name}"))
 
@@ -105,5 +110,11 @@ def sandbox_for(project: Project, host: Host) -> Sandbox:
 def real() -> Toolbox:
     """The toolbox of a worker."""
     return Toolbox(
-        host=_host, mirror=mirror_of, scm=_scm, agents=builtin.AGENTS, workspaces=builtin.WORKSPACES, notifier=_notifier
+        host=_host,
+        mirror=mirror_of,
+        scm=_scm,
+        tracker=_tracker,
+        agents=builtin.AGENTS,
+        workspaces=builtin.WORKSPACES,
+        notifier=_notifier,
     )

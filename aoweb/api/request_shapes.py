@@ -17,7 +17,12 @@ BIGGEST = 2**63 - 1
 
 class NewTask(Shape):
     project = serializers.CharField(max_length=40, help_text="The project's key.")
-    title = serializers.CharField(max_length=TITLE_LENGTH)
+    title = serializers.CharField(
+        required=False,
+        allow_blank=True,
+        max_length=TITLE_LENGTH,
+        help_text="Needed unless `issue` names one that can be read.",
+    )
     body = serializers.CharField(required=False, allow_blank=True, max_length=TEXT_LENGTH, trim_whitespace=False)
     issue = serializers.CharField(required=False, allow_blank=True, max_length=200)
     agent = serializers.CharField(required=False, allow_null=True, max_length=60)

@@ -61,12 +61,17 @@ def status(
 def spawn(
     service: Service,
     *,
-    title: Annotated[str, typer.Argument(help="What is to be done, in a line.")],
+    title: Annotated[str, typer.Argument(help="What is to be done, in a line; may be left out with --issue.")] = "",
     project: ProjectOption = None,
     body: Annotated[
         str | None, typer.Option("--body", "-b", help="More words; - reads them from standard input.")
     ] = None,
-    issue: Annotated[str | None, typer.Option("--issue", help="The issue that it is about.")] = None,
+    issue: Annotated[
+        str | None,
+        typer.Option(
+            "--issue", help="The issue that it is about, such as #42: on a forge with issues its words are read."
+        ),
+    ] = None,
     agent: Annotated[str | None, typer.Option("--agent", help="Which agent; else the project's.")] = None,
     priority: Annotated[int, typer.Option("--priority", min=-100, max=100, help="Higher goes first.")] = 0,
     label: Annotated[list[str] | None, typer.Option("--label", help="May be given again.")] = None,

@@ -8,6 +8,18 @@ from orchestrator.domain.rules import Priority, Trigger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReadIssue:
+    """Ask the tracker for the words of the issue that the task was handed in with."""
+
+    reference: str
+    attempt: int
+
+    @property
+    def key(self) -> str:
+        return f"issue:{self.attempt}:{self.reference}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Prepare:
     """Make the workspace of a session."""
 
@@ -199,7 +211,8 @@ class Settle:
 
 
 Action = (
-    Prepare
+    ReadIssue
+    | Prepare
     | SendToAgent
     | StartTurn
     | Publish
@@ -219,6 +232,7 @@ Action = (
 
 # What a worker carries out as a job; the others are written down in the transaction that decided them.
 CARRIED_OUT = (
+    ReadIssue,
     Prepare,
     StartTurn,
     Publish,

@@ -18,6 +18,7 @@ from orchestrator.domain.actions import (
     OpenPullRequest,
     Prepare,
     Publish,
+    ReadIssue,
     RunCheck,
     SendToAgent,
     Settle,
@@ -115,6 +116,8 @@ def _progress(snapshot: Snapshot) -> Iterator[Action]:
     if snapshot.task.cancel_requested_at is not None:
         return
     session, pull = snapshot.session, snapshot.pull
+    if snapshot.task.unread_issue:
+        yield ReadIssue(reference=snapshot.task.unread_issue, attempt=snapshot.task.attempt)
     if session is not None and not session.ended:
         yield from _of_the_session(snapshot, session)
     if pull is not None and pull.state == "open":

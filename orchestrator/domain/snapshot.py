@@ -47,6 +47,7 @@ class TaskFacts:
     ended_at: datetime | None = None
     cancel_requested_at: datetime | None = None
     merge_requested: str = ""  # the head a person asked to merge
+    unread_issue: str = ""  # an issue whose words are not known yet
     waiting_for: str = ""  # what the last placement said about a queued task
     paused: bool = False
 

@@ -10,6 +10,7 @@ from orchestrator.domain.rules import Priority
 from orchestrator.domain.snapshot import JobFacts, JobState, Snapshot
 
 _WORDS = {
+    "issue": "its issue",
     "prepare": "its workspace",
     "turn": "the agent's start",
     "stop": "the agent's stop",

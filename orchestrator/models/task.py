@@ -33,6 +33,7 @@ class Task(models.Model):
     title = models.CharField(max_length=300)
     body = models.TextField(blank=True)
     issue = models.CharField(max_length=200, blank=True)
+    issue_unread = models.BooleanField(default=False, help_text="The words of the issue are still to be asked for.")
     agent = models.CharField(max_length=60)
     agent_config = models.JSONField(default=dict, blank=True, help_text="Laid over the project's.")
     priority = models.SmallIntegerField(default=0, help_text="Higher goes first.")

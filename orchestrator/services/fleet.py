@@ -64,6 +64,7 @@ def _gates() -> Q:
         Q(paused=True)
         | Q(project__paused=True)
         | Q(project__base_sha="")
+        | Q(issue_unread=True)
         | Exists(needed.exclude(to_task__outcome__in=_FULFILLED))
         # The agent of an earlier session may be alive until its end was carried out; one on a lost host was given up by its deadline.
         | Exists(leaving.exclude(session__host__silent_since__isnull=False, session__end_reason__startswith=LOST))
@@ -93,6 +94,8 @@ def _gate(task: Task) -> str:
         return f"waits for {', '.join(str(one) for one in open_ones[:3])}"
     if not task.project.base_sha:
         return task.project.notice or "the repository is being fetched"
+    if task.issue_unread:
+        return f"the issue {task.issue} is being read"
     return "its last session is being ended"
 
 

@@ -91,6 +91,7 @@ def _task(task: Task) -> TaskFacts:
         ended_at=task.ended_at,
         cancel_requested_at=task.cancel_requested_at,
         merge_requested=task.merge_requested,
+        unread_issue=task.issue if task.issue_unread else "",
         waiting_for=task.waiting_for,
         paused=task.paused or task.project.paused,
     )

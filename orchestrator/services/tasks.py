@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import secrets
 import uuid
 from collections.abc import Sequence
+from datetime import datetime
 
 from django.db import IntegrityError, transaction
 from django.db.models import F
@@ -12,17 +14,21 @@ from django.db.models import F
 from orchestrator import doorbell
 from orchestrator.domain.actions import EndSession
 from orchestrator.domain.naming import branch_for
-from orchestrator.domain.prompts import plain
+from orchestrator.domain.prompts import fenced, one_line, plain
 from orchestrator.domain.rules import Trigger
 from orchestrator.domain.snapshot import JobState
 from orchestrator.domain.triggers import Hold, held_triggers
 from orchestrator.models import Interruption, Job, Message, Project, Session, Task, Turn
+from orchestrator.ports import Issue
 from orchestrator.services import events, jobs, snapshots
 from orchestrator.services.events import Actor
 
 TITLE_LENGTH = 300
 TEXT_LENGTH = 100_000
 AGENTS = ("command", "claude-code", "codex", "aider", "opencode")
+
+
+_ISSUE_NUMBER = re.compile(r"#?([1-9][0-9]{0,8})")
 
 
 class InvalidTask(Exception):
@@ -45,8 +51,8 @@ class NotNow(Exception):
 def submit(
     *,
     project: Project,
-    title: str,
     actor: Actor,
+    title: str = "",
     body: str = "",
     issue: str = "",
     agent: str | None = None,
@@ -55,8 +61,14 @@ def submit(
     depends_on: Sequence[int] = (),
     idempotency_key: str | None = None,
 ) -> tuple[Task, bool]:
-    """Accept a task. The second value is False when the same `idempotency_key` had been accepted before. Raises `InvalidTask`."""
-    title = _clean(title, field="title", cap=TITLE_LENGTH)
+    """Accept a task. The second value is False when the same `idempotency_key` had been accepted before. Raises `InvalidTask`.
+
+    On a forge with issues, `issue` may be a number: its words are asked for before an agent begins, and no title is needed.
+    """
+    issue = _clean(issue, field="issue", cap=200) if issue.strip() else ""
+    number = _ISSUE_NUMBER.fullmatch(issue) if project.scm.get("plugin", "local") != "local" else None
+    issue = f"#{number[1]}" if number else issue
+    title = _clean(title or (_placeholder(issue) if number else ""), field="title", cap=TITLE_LENGTH)
     body = _text(body, field="body")
     if idempotency_key:
         known = Task.objects.filter(project=project, idempotency_key=idempotency_key).first()
@@ -69,6 +81,7 @@ def submit(
                 title,
                 body,
                 issue,
+                number is not None,
                 agent or project.agent,
                 priority,
                 labels,
@@ -89,6 +102,7 @@ def _create(
     title: str,
     body: str,
     issue: str,
+    issue_unread: bool,
     agent: str,
     priority: int,
     labels: Sequence[str],
@@ -110,7 +124,8 @@ def _create(
         number=number,
         title=title,
         body=body,
-        issue=_clean(issue, field="issue", cap=200) if issue else "",
+        issue=issue,
+        issue_unread=issue_unread,
         agent=agent,
         priority=priority,
         labels=[_clean(label, field="labels", cap=60) for label in labels],
@@ -125,6 +140,29 @@ def _create(
     doorbell.ring("place_tasks", queue_name="control")
     doorbell.ring_board(task=task.pk, project=project.pk, version=task.version)
     return task
+
+
+def _placeholder(issue: str) -> str:
+    """What a task is called until its issue was read."""
+    return f"Issue {issue}"
+
+
+@transaction.atomic
+def issue_read(*, task_id: int, found: Issue, now: datetime) -> None:
+    """Take in the words of the task's issue: as data, since whoever wrote them need not be one of us. Once only."""
+    task = Task.objects.select_for_update(of=("self",), no_key=True).get(pk=task_id)
+    if not task.issue_unread:
+        return
+    written = fenced(found.body, label=f"issue by {one_line(found.author)}", nonce=secrets.token_hex(8))
+    if task.title == _placeholder(task.issue):
+        task.title = one_line(found.title)[:TITLE_LENGTH] or task.title
+    task.body = "\n\n".join(part for part in (task.body, written if found.body.strip() else "") if part)[:TEXT_LENGTH]
+    task.issue_unread, task.wake_at, task.version = False, now, task.version + 1
+    task.save(update_fields=["title", "body", "issue_unread", "wake_at", "version"])
+    trusted = "" if found.trusted else ", who may not write here"
+    events.record(kind="issue.read", text=f"read {task.issue} by {found.author}{trusted}", task=task, at=now)
+    doorbell.ring("place_tasks", queue_name="control")
+    doorbell.ring_board(task=task.pk, project=task.project_id, version=task.version)
 
 
 def _next_number(project: Project) -> int:

@@ -15,7 +15,7 @@ from workers import mirrors
 from workers.git.mirror import Mirror
 from workers.observers import HostChannel
 from workers.plugins.scms.github import people
-from workers.plugins.scms.github.project import forge
+from workers.plugins.scms.github.project import forge, tracker
 
 REVIEWER = "grace"
 
@@ -71,6 +71,7 @@ def _move(here: Lab) -> None:
         here.tools,
         mirror=mirror,
         scm=lambda row: forge(row, mirror=mirror(row), token=lambda: ROBOT_TOKEN),
+        tracker=lambda row: tracker(row, token=lambda: ROBOT_TOKEN),
     )
     here.channel = HostChannel(host_name="local", holder="lab", tools=here.tools, wait=0)
     mirrors.fetch(here.project, here.tools, timeout=30)

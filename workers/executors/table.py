@@ -14,17 +14,19 @@ from orchestrator.domain.actions import (
     OpenPullRequest,
     Prepare,
     Publish,
+    ReadIssue,
     RunCheck,
     StartTurn,
     StopAgent,
 )
-from workers.executors import checks, ending, prepare, publish, pull_requests, turns
+from workers.executors import checks, ending, issues, prepare, publish, pull_requests, turns
 from workers.toolbox import Toolbox
 
 Outcome = Mapping[str, object]
 Executor = Callable[[Any, int, Toolbox], Outcome]
 
 EXECUTORS: Mapping[type, Executor] = {
+    ReadIssue: issues.read_issue,
     Prepare: prepare.prepare,
     StartTurn: turns.start_turn,
     StopAgent: turns.stop_agent,

@@ -7,12 +7,13 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from orchestrator.models import Project
-from orchestrator.ports import SCM, Agent, Host, Notifier, Refused, Workspaces
+from orchestrator.ports import SCM, Agent, Host, Notifier, Refused, Tracker, Workspaces
 from workers.git.mirror import Mirror
 from workers.plugins.agents.command import CommandAgent
 from workers.plugins.hosts.local import LocalHost
 from workers.plugins.notifiers.channel import AppriseNotifier
 from workers.plugins.scms.github.project import forge as github_forge
+from workers.plugins.scms.github.project import tracker as github_tracker
 from workers.plugins.scms.local import LocalForge
 from workers.plugins.workspaces.worktree import WorktreeWorkspaces
 
@@ -45,6 +46,13 @@ def scm(project: Project, *, mirror: Mirror, token: Callable[[], str | None]) ->
     raise Refused(
         f"the forge {plugin!r} of {project.key} is not installed here: there is local and github", code="unknown-forge"
     )
+
+
+def tracker(project: Project, *, token: Callable[[], str | None]) -> Tracker:
+    """Where the project's issues are. Refused code: `no-tracker`."""
+    if project.scm.get("plugin", "local") == "github":
+        return github_tracker(project, token=token)
+    raise Refused(f"{project.key} has no issues that can be read: its forge is the built-in one", code="no-tracker")
 
 
 def notifier(plugin: str, config: Mapping[str, object]) -> Notifier:

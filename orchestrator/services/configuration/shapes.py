@@ -61,6 +61,7 @@ class ScmShape(Shape):
     api_url: Annotated[str, PlainValidator(read.web_address)] | None = None
     clone_url: Annotated[str, PlainValidator(read.repository)] | None = None
     token: Text | None = None
+    bots: Lines | None = None
     app: Mapping | None = None
     webhook: Mapping | None = None
 

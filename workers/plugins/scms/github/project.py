@@ -21,6 +21,7 @@ from workers.plugins.scms.github.budget import Budget
 from workers.plugins.scms.github.client import API, Client
 from workers.plugins.scms.github.forge import GitHubForge
 from workers.plugins.scms.github.people import REVIEW_BOTS
+from workers.plugins.scms.github.tracker import GitHubTracker
 
 _FRESH = 300.0  # seconds that an app's token must still be good for
 _BUDGET = redis.Redis.from_url(settings.REDIS_URL, decode_responses=True, socket_timeout=2, socket_connect_timeout=2)
@@ -30,20 +31,28 @@ _APP_LOCK = threading.Lock()
 
 def forge(project: Project, *, mirror: Mirror, token: Callable[[], str | None]) -> GitHubForge:
     """The forge of a project. Refused code: `bad-remote` where its remote names no repository of GitHub."""
+    return GitHubForge(project=project, mirror=mirror, client=_client(project, token), bots=_bots(project))
+
+
+def tracker(project: Project, *, token: Callable[[], str | None]) -> GitHubTracker:
+    """The issues of the project's repository."""
+    return GitHubTracker(client=_client(project, token), bots=_bots(project))
+
+
+def _client(project: Project, token: Callable[[], str | None]) -> Client:
     api_url = api_url_of(project)
-    bots = project.scm.get("bots")
-    return GitHubForge(
-        project=project,
-        mirror=mirror,
-        client=Client(
-            repository=repository_of(project.remote),
-            token=token,
-            api_url=api_url,
-            named=named(project),
-            budget=Budget.of(token() or "", api_url=api_url, store=_BUDGET),
-        ),
-        bots=frozenset(map(str, bots)) if bots is not None else REVIEW_BOTS,
+    return Client(
+        repository=repository_of(project.remote),
+        token=token,
+        api_url=api_url,
+        named=named(project),
+        budget=Budget.of(token() or "", api_url=api_url, store=_BUDGET),
     )
+
+
+def _bots(project: Project) -> frozenset[str]:
+    named_ones = project.scm.get("bots")
+    return frozenset(map(str, named_ones)) if named_ones is not None else REVIEW_BOTS
 
 
 def api_url_of(project: Project) -> str:
