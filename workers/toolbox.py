@@ -7,11 +7,10 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from django.conf import settings
 
-from orchestrator.domain.naming import mirror_name
+from orchestrator.domain.naming import github_api, mirror_name
 from orchestrator.models import Host, NotificationChannel, Project
 from orchestrator.ports import SCM, Agent, Notifier, Refused, Sandbox, Tracker, Workspaces
 from orchestrator.ports import Host as HostPort
@@ -73,18 +72,17 @@ def mirror_of(project: Project) -> Mirror:
 
 
 def token_of(project: Project) -> str | None:
-    """The token for a project's remote: of its app, or the one that it names, else GITHUB_TOKEN, which no other host than GitHub's is
-    shown."""
+    """The token for a project's remote: of its app, or the one that it names, else GITHUB_TOKEN, which nobody but
+    GitHub is shown."""
     app = app_token(project)
     if app is not None:
         return app
     named = project.scm.get("token")
     if isinstance(named, str) and named:
         return str(resolved({"token": named}, of=f"scm.token of {project.key}")["token"])
-    parts = urlsplit(project.remote)
-    host = (parts.hostname or "") if parts.scheme == "https" else ""
-    theirs = {"github.com", os.environ.get("GH_HOST") or "github.com"}
-    return os.environ.get("GITHUB_TOKEN") if host in theirs or host.endswith(".ghe.com") else None
+    theirs = github_api(project.remote, enterprise=os.environ.get("GH_HOST", ""))
+    # Whoever may say where the API is could else have the token sent there.
+    return os.environ.get("GITHUB_TOKEN") if theirs and project.scm.get("apiUrl") in {None, theirs} else None
 
 
 def _scm(project: Project) -> SCM:

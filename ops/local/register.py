@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ops.local.errors import CannotRun
-from orchestrator.domain.naming import slug
+from orchestrator.domain.naming import github_api, slug
 from orchestrator.ports import PortError
 from workers.git.remote import default_branch, remote_at
 
@@ -47,8 +47,16 @@ class Found:
     notes: tuple[str, ...] = field(default=())
 
     @property
+    def uses_github(self) -> bool:
+        """Whether pull requests, checks and reviews are GitHub's: for that we need a token."""
+        return on_github(self.remote) and bool(os.environ.get("GITHUB_TOKEN"))
+
+    @property
     def scm(self) -> dict[str, Any]:
-        """The project's forge settings: its tests as a required check, or none required, said openly."""
+        """The project's forge settings: GitHub with its own checks, else the repository's tests as a required check, or none required,
+        said openly."""
+        if self.uses_github:
+            return {"plugin": "github"}
         if self.test_command is None:
             return {"plugin": "local", "requiredChecks": []}
         return {"plugin": "local", "checks": {"tests": self.test_command}}
@@ -69,7 +77,14 @@ class Found:
             if self.programs
             else f"agents: none is installed. For one: {INSTALL['claude-code']}"
         )
-        return [f"project {key}: {self.remote}", f"branch: {self.default_branch}", tests, agents, *self.notes]
+        forge = []
+        if self.uses_github:
+            tests = "forge: GitHub, with its own pull requests, checks and reviews"
+        elif on_github(self.remote):
+            forge = [
+                "forge: the built-in one; with GITHUB_TOKEN set before the project is registered, pull requests are GitHub's"
+            ]
+        return [f"project {key}: {self.remote}", f"branch: {self.default_branch}", *forge, tests, agents, *self.notes]
 
 
 def look(source: str) -> Found:
@@ -147,13 +162,17 @@ def ask_default_branch(remote: str) -> str:
         raise CannotRun(f"{without_login(remote)} cannot be used: {error}. {advice}") from error
 
 
+def on_github(remote: str) -> bool:
+    """Whether the repository is on GitHub, or on the Enterprise server that GH_HOST names."""
+    return github_api(remote, enterprise=os.environ.get("GH_HOST", "")) is not None
+
+
 def token(remote: str) -> str | None:
     """Find the token for a remote over HTTPS: GITHUB_TOKEN, else what `gh` holds."""
     host = urlsplit(remote).hostname if remote.startswith("https://") else None
     if host is None:
         return None
-    theirs = {"github.com", os.environ.get("GH_HOST") or "github.com"}
-    if os.environ.get("GITHUB_TOKEN") and (host in theirs or host.endswith(".ghe.com")):
+    if os.environ.get("GITHUB_TOKEN") and on_github(remote):
         return os.environ["GITHUB_TOKEN"]
     if shutil.which("gh") is None:
         return None

@@ -14,7 +14,7 @@ _NOT_IN_SLUG = re.compile(r"[^a-z0-9]+")
 _BRANCH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/+@#-]{0,199}")
 _LOGIN = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://)[^/]*@")
 _SHA = re.compile(r"[0-9a-f]{40}")
-_SCP_LIKE = re.compile(r"[^@/]+@[^:/]+:(?P<path>.+)")
+_SCP_LIKE = re.compile(r"[^@/]+@(?P<host>[^:/]+):(?P<path>.+)")
 _REPOSITORY = re.compile(r"[A-Za-z0-9._-]{1,100}/[A-Za-z0-9._-]{1,100}")
 _WORKSPACE = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 
@@ -71,6 +71,20 @@ def repository_name(remote: str) -> str | None:
     path = scp["path"] if scp else urlsplit(remote).path
     name = path.strip("/").removesuffix(".git")
     return name if _REPOSITORY.fullmatch(name) else None
+
+
+def github_api(remote: str, *, enterprise: str = "") -> str | None:
+    """The API of the GitHub that a repository's address is on: github.com, a data residence, or the `enterprise` host; None elsewhere."""
+    scp = _SCP_LIKE.fullmatch(remote)
+    parts = urlsplit(remote)
+    host = (scp["host"] if scp else parts.hostname or "").lower()
+    if not scp and parts.scheme not in {"https", "ssh"}:
+        return None
+    if host == "github.com":
+        return "https://api.github.com"
+    if host.endswith(".ghe.com"):
+        return f"https://api.{host}"
+    return f"https://{host}/api/v3" if host and host == enterprise.lower() else None
 
 
 def mirror_name(prefix: str, project: int) -> str:

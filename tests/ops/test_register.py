@@ -142,3 +142,24 @@ def test_the_first_installed_agent_is_chosen_and_none_says_how_to_get_one(
     assert some.agent({"command", "codex"}) == ("codex", {})
     assert some.agent({"command"})[0] == "command"
     assert "codex" in str(some.agent({"command"})[1]["command"])
+
+
+def on_github() -> register.Found:
+    return register.Found(
+        key="demo",
+        name="demo",
+        remote="https://github.com/acme/demo.git",
+        checkout="",
+        default_branch="main",
+        test_command="make test",
+        programs=("claude-code",),
+    )
+
+
+def test_a_repository_on_github_uses_github_once_there_is_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_TOKEN", "ghp_x")
+    assert on_github().scm == {"plugin": "github"}
+    assert any("GitHub, with its own pull requests" in line for line in on_github().told("demo"))
+    monkeypatch.delenv("GITHUB_TOKEN")
+    assert on_github().scm["plugin"] == "local"
+    assert any("with GITHUB_TOKEN set" in line for line in on_github().told("demo"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -12,7 +13,7 @@ from django.conf import settings
 from github import Auth, GithubIntegration
 from github.GithubException import GithubException
 
-from orchestrator.domain.naming import repository_name
+from orchestrator.domain.naming import github_api, repository_name
 from orchestrator.models import Project
 from orchestrator.ports import Refused, Unavailable
 from orchestrator.services.references import resolved
@@ -57,7 +58,8 @@ def _bots(project: Project) -> frozenset[str]:
 
 def api_url_of(project: Project) -> str:
     """Where the API of the project's GitHub is."""
-    return str(project.scm.get("apiUrl") or API).rstrip("/")
+    own = github_api(project.remote, enterprise=os.environ.get("GH_HOST", ""))
+    return str(project.scm.get("apiUrl") or own or API).rstrip("/")
 
 
 def named(project: Project) -> str:
