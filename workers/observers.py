@@ -248,15 +248,19 @@ def _stop_strays(host: Host, port: HostPort, watched: dict[str, Watched], look: 
 # --- Pull requests ------------------------------------------------------------------------------------------------------------------------
 
 
+TOGETHER = timedelta(
+    seconds=15
+)  # what is due so soon comes along: looks of a project fall together, and cost the forge one question
+
+
 def observe_due_pull_requests(tools: Toolbox) -> int:
     """Look at the pull requests that are due, one call per project, and decide where something moved."""
     now = timezone.now()
-    seen = 0
-    due = PullRequest.objects.filter(state="open").filter(Q(poll_at__isnull=True) | Q(poll_at__lte=now))
-    projects = {pull.project_id: pull.project for pull in due.select_related("project")}
-    for project in projects.values():
-        seen += _observe(project, list(due.filter(project=project).select_related("project", "task")), tools)
-    return seen
+    open_ones = PullRequest.objects.filter(state="open").select_related("project", "task")
+    due = open_ones.filter(Q(poll_at__isnull=True) | Q(poll_at__lte=now))
+    projects = {pull.project_id: pull.project for pull in due}
+    soon = Q(poll_at__isnull=True) | Q(poll_at__lte=now + TOGETHER)
+    return sum(_observe(project, list(open_ones.filter(soon, project=project)), tools) for project in projects.values())
 
 
 def _observe(project: Project, pulls: Sequence[PullRequest], tools: Toolbox) -> int:

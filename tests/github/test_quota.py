@@ -1,0 +1,109 @@
+"""What observation costs: calls and points, counted and not timed."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from orchestrator.models import Project, PullRequest, Task
+from orchestrator.ports import PullRequestSeen, PullState
+from tests.web import scenes
+from workers import observers, runner, toolbox
+from workers.plugins.scms.github import queries
+
+pytestmark = pytest.mark.django_db
+
+START = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
+TICK, SPAN = timedelta(seconds=5), timedelta(minutes=40)
+# The service charges a query by its connections: reviews, threads, commits and their checks of each pull request, a hundred to a point.
+CONNECTIONS = 4
+
+
+@dataclass(slots=True)
+class Meter:
+    """A forge on which now and then somebody pushes; it counts what it is asked."""
+
+    now: datetime
+    chance: random.Random
+    calls: int = 0
+    points: int = 0
+
+    def observe(self, numbers: Sequence[int], *, timeout: float = 30) -> list[PullRequestSeen]:
+        for start in range(0, len(numbers), queries.AT_ONCE):
+            self.calls += 1
+            asked = len(numbers[start : start + queries.AT_ONCE])
+            self.points += max(1, math.ceil(asked * CONNECTIONS / 100))
+        return [self._seen(number) for number in numbers]
+
+    def _seen(self, number: int) -> PullRequestSeen:
+        row = PullRequest.objects.select_related("task").get(number=number, project__key=f"p{number // 1000}")
+        if self.chance.random() < 0.002:
+            PullRequest.objects.filter(pk=row.pk).update(head_since=self.now)
+        return PullRequestSeen(
+            number=number,
+            url="",
+            state=PullState.OPEN,
+            branch=row.branch,
+            base_branch="main",
+            head_sha=row.head_sha,
+            base_sha=row.base_sha,
+            mergeable=row.mergeable,
+            conflict_files=(),
+            merged_sha=None,
+            required_checks=None,
+            checks=(),
+            reviews=(),
+            comments=(),
+            observed_at=self.now,
+        )
+
+
+def test_a_hundred_pull_requests_cost_less_than_five_points_each_an_hour(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chance = random.Random(7)
+    for key in range(1, 3):
+        _open_pulls(scenes.project(f"p{key}", scm={"plugin": "github"}), 50, chance, first=key * 1000)
+    meter = Meter(START, chance)
+    tools = replace(toolbox.real(), scm=lambda _: meter)  # type: ignore[arg-type,return-value]  # it is only asked to observe
+    monkeypatch.setattr(observers.timezone, "now", lambda: meter.now)
+    monkeypatch.setattr(runner, "decide_on", lambda _: None)
+    while meter.now < START + SPAN:
+        observers.observe_due_pull_requests(tools)
+        meter.now += TICK
+    hours = SPAN / timedelta(hours=1)
+    assert meter.points / 100 / hours <= 5
+    # Each project is one question at a time, and not one for each of its pull requests.
+    assert meter.calls / hours <= 2 * 3600 / observers.TOGETHER.total_seconds() / 2
+    assert not PullRequest.objects.filter(observed_at__lt=meter.now - timedelta(minutes=16)).exists()
+
+
+def _open_pulls(project: Project, count: int, chance: random.Random, *, first: int) -> None:
+    scenes.host()
+    tasks = [
+        Task(project=project, number=n, title=f"t{n}", agent="command", branch=f"b/{n}")
+        for n in range(first, first + count)
+    ]
+    Task.objects.bulk_create(tasks)
+    PullRequest.objects.bulk_create(
+        PullRequest(
+            project=project,
+            task=task,
+            number=task.number,
+            title=task.title,
+            branch=task.branch,
+            base_branch="main",
+            head_sha=scenes.HEAD,
+            base_sha=scenes.HEAD,
+            mergeable=True,
+            head_since=START - timedelta(hours=chance.choice((0, 1, 5, 48))),
+            observed_at=START,
+            poll_at=START + timedelta(seconds=chance.randrange(120)),
+        )
+        for task in tasks
+    )
