@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import json
 import os
+import random
 import re
 import subprocess
 import threading
@@ -44,6 +45,25 @@ class Fault:
 
 
 @dataclass(slots=True)
+class Weather:
+    """A bad day: so many of all requests get a 502, half of them after their effect."""
+
+    seed: int
+    share: float
+    struck: int = 0
+    _dice: random.Random = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._dice = random.Random(self.seed)
+
+    def strikes(self, *, after: bool) -> Fault | None:
+        if self._dice.random() >= self.share / 2:
+            return None
+        self.struck += 1
+        return Fault(match="", status=502, after_the_effect=after)
+
+
+@dataclass(slots=True)
 class FakeGitHub:
     """A running server. `world` is the door for the people of a scenario; `asked` is what the API was asked, in order."""
 
@@ -56,6 +76,7 @@ class FakeGitHub:
     faults: list[Fault] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     queries: list[str] = field(default_factory=list)
+    weather: Weather | None = None
     remaining: int = LIMIT
     reset_at: int = 0
 
@@ -75,7 +96,7 @@ class FakeGitHub:
                     if one.times <= 0:
                         self.faults.remove(one)
                     return one
-        return None
+            return self.weather.strikes(after=after) if self.weather is not None else None
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -15,6 +15,7 @@ from orchestrator.models import Message, PullRequest, Task, Workspace
 from orchestrator.services import deliveries, tasks
 from orchestrator.services.reconcile import reconcile
 from tests.fakegithub.hooks import Hooks
+from tests.fakegithub.server import Weather
 from tests.fakegithub.world import ROBOT
 from tests.github.lab import REVIEWER, GitHubLab, github_lab
 from tests.lab import FIX, TRY, together, turns
@@ -149,6 +150,39 @@ def test_d10_a_reply_in_an_old_thread_is_told_once_and_our_own_never() -> None:
         assert ("first words" in first, "second words" in first) == (True, False)
         assert ("first words" in second, "second words" in second) == (False, True)
         assert "Done in" not in first + second
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("seed", range(4))
+def test_f14_a_third_of_all_answers_is_lost_and_nothing_is_done_twice(seed: int) -> None:
+    with github_lab() as lab:
+        here, world = lab.here, lab.github.world
+        lab.github.weather = Weather(seed, share=0.3)
+        here.rule("approved-and-green", auto=True, action=["auto-merge"])
+        task = here.submit(script=turns(TRY, FIX, MORE))
+
+        def there(*statuses: TaskStatus) -> bool:
+            here.hurry()
+            _look_again(task)
+            task.refresh_from_db()
+            return task.status in statuses
+
+        here.until(lambda: there(TaskStatus.REVIEW_PENDING), "it waits for a review")
+        number = lab.pull(task).number
+        world.review(REVIEWER, number, "COMMENTED", "", [("README", 2, "say why")])
+        thread = next(iter(world.threads.values()))
+        here.until(lambda: there(TaskStatus.REVIEW_PENDING) and thread.resolved, "the thread is answered and settled")
+        world.review(REVIEWER, number, "APPROVED")
+        here.until(lambda: there(TaskStatus.MERGED), "it is merged")
+        here.until(
+            lambda: there(TaskStatus.MERGED) and world.sha(f"refs/heads/{task.branch}") is None, "all is cleared"
+        )
+        assert lab.github.weather.struck >= 3
+        assert len(world.pulls) == 1
+        assert len(world.git("log", "--merges", "--format=%H", "main").split()) == 1
+        assert [remark.author for remark in thread.remarks] == [REVIEWER, ROBOT]
+        assert [len(here.sent(task, trigger)) for trigger in ("ci-failed", "changes-requested")] == [1, 1]
+        assert here.doubles() == 0
 
 
 def test_t1_a_stranger_drives_nothing() -> None:
