@@ -10,6 +10,7 @@ import os
 import random
 import re
 import subprocess
+import sys
 import threading
 import time
 import urllib.parse
@@ -265,6 +266,15 @@ class _Handler(BaseHTTPRequestHandler):
         self._say(status, body, headers, kind)
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Callers that were killed hang up; everything else is shown."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+
 def _page(body: list[Any], query: Mapping[str, str], url: str) -> tuple[list[Any], Headers]:
     size, page = int(query.get("per_page", 30)), int(query.get("page", 1))
     if page * size >= len(body):
@@ -281,8 +291,7 @@ def fake_github(folder: Path) -> Iterator[FakeGitHub]:
     world.tokens[ROBOT_TOKEN] = ROBOT
     world.git("config", "http.receivepack", "true")
     handler = type("Handler", (_Handler,), {})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), handler)
     base = f"http://127.0.0.1:{server.server_address[1]}"
     views = Views(world, base)
     made = FakeGitHub(world, base, contract(), Rest(world, views), Graph(world, views), folder)

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from tests.installation import Installation, alive, installation, plain_reposito
 from tests.repositories import Repository
 
 STEPS = ("Prepare", "StartTurn", "turn", "Publish", "OpenPullRequest", "RunCheck", "Merge", "EndSession")
+OWN_CHECK = {"plugin": "local", "checks": {"work": CHECK}, "requiredApprovals": 0}
 TARGETS = ("web", "control", "host", "beat", "serve", "guard", "agent", "valkey", "postgres", "everything")
 
 
@@ -61,14 +62,13 @@ class Matrix:
                 assert time.monotonic() < deadline, "the database does not come back"
                 time.sleep(0.05)
 
-    def configure(self, command: Sequence[str]) -> None:
+    def configure(self, command: Sequence[str], scm: Mapping[str, object] = OWN_CHECK, remote: str = "") -> None:
         """A project whose changes merge by themselves when their check is green."""
-        scm = {"plugin": "local", "checks": {"work": CHECK}, "requiredApprovals": 0}
         wait_for(lambda: self.ask("SELECT 1 FROM orchestrator_project WHERE base_sha <> ''"), "the mirror is there")
         agent = json.dumps({"command": list(command)}).replace("'", "''")
         self.ask(
             f"UPDATE orchestrator_project SET agent = 'command', sandbox = 'none', agent_config = '{agent}',"
-            f" scm = '{json.dumps(scm).replace(chr(39), chr(39) * 2)}' RETURNING id"
+            f" scm = '{json.dumps(scm).replace(chr(39), chr(39) * 2)}', remote = COALESCE(NULLIF('{remote}', ''), remote) RETURNING id"
         )
         self.ask(
             "INSERT INTO orchestrator_rulerow (trigger, auto, action, priority, message, escalate_after, threshold)"
@@ -209,21 +209,27 @@ def _end(pid: int) -> None:
 def prepared(here: Installation, *, pace: float = 0.15) -> Matrix:
     """A started installation with the repository, the agent and the rules of the matrix."""
     repository = plain_repository(here.folder / "repository", {"README": "hello\n"})
-    log = here.folder / "agents.log"
-    log.touch()
-    log.chmod(0o666)
-    program = here.folder / "agent.py"
-    program.write_text(AGENT)
-    program.chmod(0o644)
     here.start(str(repository.path))
+    log, command = agent(here.folder, pace)
     matrix = Matrix(here=here, repository=repository, log=log)
-    matrix.configure(["/usr/bin/python3", str(program), str(log), str(pace)])
+    matrix.configure(command)
     return matrix
 
 
-def cells(*, most: int | None = None) -> list[tuple[str, str]]:
+def agent(folder: Path, pace: float) -> tuple[Path, list[str]]:
+    """The file that the agents write into, and the command that is the agent."""
+    log = folder / "agents.log"
+    log.touch()
+    log.chmod(0o666)
+    program = folder / "agent.py"
+    program.write_text(AGENT)
+    program.chmod(0o644)
+    return log, ["/usr/bin/python3", str(program), str(log), str(pace)]
+
+
+def cells(*, most: int | None = None, steps: Sequence[str] = STEPS) -> list[tuple[str, str]]:
     """Every part at every step, in an order that mixes them."""
-    every = list(itertools.product(TARGETS, STEPS))
+    every = list(itertools.product(TARGETS, steps))
     mixed = sorted(every, key=lambda cell: (every.index(cell) * 37) % len(every))
     return mixed[:most]
 
