@@ -113,6 +113,11 @@ class TaskPage:
         return self.pull is not None and self.pull.state == "open" and self.local and Verb.REVIEW in self.can
 
     @property
+    def reviewed_elsewhere(self) -> bool:
+        """Whether people review it on its forge: there they are known by their own accounts."""
+        return self.pull is not None and self.task.status == TaskStatus.REVIEW_PENDING and not self.local
+
+    @property
     def mergeable(self) -> bool:
         return self.task.status == TaskStatus.MERGEABLE and self.pull is not None and Verb.MERGE in self.can
 

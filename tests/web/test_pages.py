@@ -286,3 +286,14 @@ def test_the_project_page_tells_where_each_field_of_a_rule_came_from(client: Cli
     rule = page.split("<strong>ci-failed</strong>")[1].split("</details>")[0]
     assert '<th scope="row">retries</th><td>5</td><td><span class="pill tone-ask">project' in rule
     assert '<th scope="row">auto</th><td>yes</td><td><span class="state">default' in rule
+
+
+def test_what_is_reviewed_on_github_leads_there_and_asks_for_no_review_here(client: Client, ada: User) -> None:
+    project = scenes.project(members={ada: Role.MAINTAINER}, scm={"plugin": "github"})
+    task = scenes.task(project, status=TaskStatus.REVIEW_PENDING)
+    pull = scenes.pull(task)
+    pull.url = "https://github.com/acme/demo/pull/1"
+    pull.save()
+    page = client.get(f"/tasks/{task.pk}/").content.decode()
+    assert f'<a class="button primary" href="{pull.url}" rel="noopener noreferrer">Review it on GitHub</a>' in page
+    assert 'name="decision"' not in page
