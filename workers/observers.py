@@ -85,6 +85,7 @@ class HostChannel:
         except PortError as error:
             observations.host_silent(host=host, now=timezone.now(), trouble=str(error))
             return False
+        self._known = look.boot_id == host.boot_id  # what a machine can do may be otherwise after a restart
         observations.host_seen(
             host=host, now=timezone.now(), boot_id=look.boot_id, boottime=look.boottime, free_bytes=look.free_bytes
         )

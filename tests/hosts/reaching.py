@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from orchestrator.domain.addresses import Address
 from tests.hosts.machines import ACCOUNT, Machine
-from workers.plugins.hosts.ssh.address import Address
-from workers.plugins.hosts.ssh.address import Machine as Reached
 from workers.plugins.hosts.ssh.host import SshHost
+from workers.plugins.hosts.ssh.machine import Machine as Reached
 
 FOLDER = "abcd1234"
 

@@ -6,11 +6,15 @@ from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from orchestrator.domain.addresses import parse_address
+from orchestrator.models import Host as HostRow
 from orchestrator.models import Project
 from orchestrator.ports import SCM, Agent, Host, Notifier, Refused, Workspaces
 from workers.git.mirror import Mirror
 from workers.plugins.agents.command import CommandAgent
 from workers.plugins.hosts.local import LocalHost
+from workers.plugins.hosts.ssh.host import SshHost
+from workers.plugins.hosts.ssh.machine import Machine
 from workers.plugins.notifiers.channel import AppriseNotifier
 from workers.plugins.scms.local import LocalForge
 from workers.plugins.workspaces.worktree import WorktreeWorkspaces
@@ -27,11 +31,21 @@ AGENTS: Mapping[str, Agent] = _agents()
 WORKSPACES: Workspaces = WorktreeWorkspaces()
 
 
-def host(kind: str, *, home: Path, address: str) -> Host:
+def host(row: HostRow, *, home: Path) -> Host:
     """The transport to a host. Refused code: `unknown-host-kind`."""
-    if kind == "local":
+    if row.kind == HostRow.Kind.LOCAL:
         return LocalHost(home / "hostkit")
-    raise Refused(f"hosts of kind {kind!r} ({address}) cannot be reached from here", code="unknown-host-kind")
+    if row.kind == HostRow.Kind.SSH:
+        return SshHost(
+            Machine(
+                name=row.name,
+                address=parse_address(row.address),
+                host_key=row.host_key,
+                folder=row.folder,
+                key_path=row.key_path,
+            )
+        )
+    raise Refused(f"hosts of kind {row.kind!r} ({row}) cannot be reached from here", code="unknown-host-kind")
 
 
 def scm(project: Project, *, mirror: Mirror) -> SCM:

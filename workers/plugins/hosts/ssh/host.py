@@ -14,10 +14,10 @@ from pathlib import Path
 import paramiko
 
 from orchestrator.ports import Refused, Unavailable
-from workers.hostkit import bridge, release
+from workers.hostkit import bridge, disk, release
 from workers.plugins.hosts import wire
-from workers.plugins.hosts.ssh.address import Machine, checked_folder
 from workers.plugins.hosts.ssh.link import Link
+from workers.plugins.hosts.ssh.machine import Machine
 
 SOURCE = Path(release.__file__).parent
 LINES = 8  # channels at a time: sshd's MaxSessions is 10, and one is needed to install
@@ -194,7 +194,7 @@ class SshHost(wire.WireHost):
     """The Host port for a machine over SSH: one connection, a few channels."""
 
     def __init__(self, machine: Machine) -> None:
-        checked_folder(machine.folder)
+        disk.safe_name(machine.folder, "folder")
         self._link = Link(machine)
         self._ssh = SshDial(machine, self._link)
         super().__init__(self._ssh, most=LINES)

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import paramiko
 
+from orchestrator.domain.addresses import Address, fingerprint
 from orchestrator.ports import PortError, Refused, Unavailable
 from workers.plugins.hosts.ssh import keys
-from workers.plugins.hosts.ssh.address import Address, Machine, fingerprint
+from workers.plugins.hosts.ssh.machine import Machine
 
 CONNECT = 8.0  # seconds for each of: the way there, the greeting and keys, who we are
 CHANNEL = 8.0
