@@ -32,7 +32,15 @@ class HostBusy(Exception):
 
 @transaction.atomic
 def add(
-    *, name: str, address: str, host_key: str, key_path: str, capacity: int, labels: Sequence[str], actor: Actor
+    *,
+    name: str,
+    address: str,
+    host_key: str,
+    key_path: str,
+    capacity: int,
+    labels: Sequence[str],
+    actor: Actor,
+    folder: str | None = None,
 ) -> tuple[Host, bool]:
     """Register a machine, or pin the new key of one that is known at this address. The second value is True when it is new. Raises
     `InvalidHost` and, when another address is meant while sessions live at the old one, `HostBusy`."""
@@ -55,7 +63,7 @@ def add(
     if known is not None and known.removed_at is not None:
         # Nothing that was seen before holds for what is there now.
         values |= {"seen_at": None, "draining": False, "facts": {}, "boot_id": "", "channel_until": None}
-    fresh = {"kind": Host.Kind.SSH, "folder": secrets.token_hex(6)}
+    fresh = {"kind": Host.Kind.SSH, "folder": folder or secrets.token_hex(6)}
     host, created = Host.objects.update_or_create(name=name, defaults=values, create_defaults={**values, **fresh})
     text = f"{actor.name} {'added' if created else 'pinned'} the host {name} ({address}, {fingerprint(host_key)})"
     events.record(kind="host.added", text=text, actor=actor, at=actor.at, data={"host": name, "address": address})

@@ -14,7 +14,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
@@ -67,7 +67,6 @@ class Machine:
     own_boot_id: bool
     init: subprocess.Popen[str] | None = None
     missing: Sequence[str] = ()
-    accounts: Sequence[str] = field(default=(ACCOUNT, "root"))
 
     @property
     def name(self) -> str:

@@ -45,10 +45,10 @@ def _read(path: Path) -> paramiko.PKey:
         return paramiko.PKey.from_path(path)
     except OSError as error:
         raise Refused(f"the key {path} cannot be read: {error.strerror}", code="no-key") from error
-    except paramiko.PasswordRequiredException as error:
+    except (paramiko.PasswordRequiredException, TypeError) as error:  # the latter from the library below
         raise Refused(
             f"the key {path} has a passphrase, which nobody is here to type: name one without, or hold it in an SSH agent",
             code="no-key",
         ) from error
-    except (paramiko.SSHException, ValueError, TypeError, paramiko.pkey.UnknownKeyType) as error:
+    except (paramiko.SSHException, ValueError, paramiko.pkey.UnknownKeyType) as error:
         raise Refused(f"{path} is no private key that can be used: {error}", code="no-key") from error

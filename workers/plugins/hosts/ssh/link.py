@@ -206,8 +206,14 @@ def _log_in(machine: Machine, transport: paramiko.Transport, *, until: float) ->
                 raise Unavailable(f"{machine.address} hung up while we logged in: {_words(error)}") from error
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise Unavailable(f"{machine.address} did not let us in: {_words(error)}") from error
-    named = f"the key {machine.key_path}" if machine.key_path else f"any of {tried} keys of this account"
-    raise Refused(
+    raise _not_let_in(machine, tried)
+
+
+def _not_let_in(machine: Machine, tried: int) -> Refused:
+    if not tried:
+        return Refused("this account has no SSH key (~/.ssh/id_ed25519): name one with --key", code="no-key")
+    named = f"the key {machine.key_path}" if machine.key_path else f"any of the {tried} keys of this account"
+    return Refused(
         f"{machine.address} does not accept {named}: add the public key to ~/.ssh/authorized_keys of {machine.address.user} there, "
         "or name another with --key",
         code="no-access",
