@@ -177,6 +177,8 @@ class Machine:
         }
         told = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
         self.inside(SSHD, "-f", "/dev/null", "-E", "/var/log/sshd.log", *told)
+        # It goes into the background before it listens.
+        _until(lambda: ":0016 00000000:0000 0A" in self.inside("cat", "/proc/net/tcp"), f"{self.name} listens")
 
     def kill_sshd(self) -> None:
         """Kill sshd and every session of it; what they started lives on."""
@@ -187,8 +189,8 @@ class Machine:
 
     def processes(self, word: str) -> list[int]:
         """The processes of the machine, by its own numbers, whose command line holds a word."""
-        lines = self.inside("ps", "-eo", "pid=,args=").splitlines()
-        return [int(line.split()[0]) for line in lines if word in line and "ps -eo" not in line]
+        lines = self.inside("ps", "-ww", "-eo", "pid=,args=").splitlines()
+        return [int(line.split()[0]) for line in lines if word in line and "ps -ww" not in line]
 
     def change_host_key(self) -> None:
         """What an impostor or a new installation would have."""
@@ -199,8 +201,15 @@ class Machine:
     def fill(self, *, leave: int = 0) -> None:
         """Write its disk full, but for `leave` bytes."""
         stats = os.statvfs(self.folder / "disk")
+        size, step = 0, max(4096, stats.f_bavail * stats.f_frsize - leave)
         with (self.root / "var/filler").open("wb") as filler:
-            os.posix_fallocate(filler.fileno(), 0, max(1, stats.f_bavail * stats.f_frsize - leave))
+            while step >= 4096:
+                try:
+                    os.posix_fallocate(filler.fileno(), size, step)
+                    size += step
+                    step = 0 if leave else step
+                except OSError:
+                    step //= 2  # somebody else writes too
 
     def make_room(self) -> None:
         (self.root / "var/filler").unlink()

@@ -36,16 +36,19 @@ def host(row: HostRow, *, home: Path) -> Host:
     if row.kind == HostRow.Kind.LOCAL:
         return LocalHost(home / "hostkit")
     if row.kind == HostRow.Kind.SSH:
-        return SshHost(
-            Machine(
-                name=row.name,
-                address=parse_address(row.address),
-                host_key=row.host_key,
-                folder=row.folder,
-                key_path=row.key_path,
-            )
-        )
+        return SshHost(machine_of(row))
     raise Refused(f"hosts of kind {row.kind!r} ({row}) cannot be reached from here", code="unknown-host-kind")
+
+
+def machine_of(row: HostRow) -> Machine:
+    """What SSH has to know of a host."""
+    return Machine(
+        name=row.name,
+        address=parse_address(row.address),
+        host_key=row.host_key,
+        folder=row.folder,
+        key_path=row.key_path,
+    )
 
 
 def scm(project: Project, *, mirror: Mirror) -> SCM:
