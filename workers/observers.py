@@ -78,6 +78,7 @@ class HostChannel:
                 )
                 self._known = True
             watched = {one.run: one for one in observations.watched_runs(host=host)}
+            close_old_connections()  # nearly all its life this thread waits for the host, and needs none
             look = port.look(
                 cursors={run: one.cursor for run, one in watched.items()}, wait=self._wait, timeout=self._wait + 10
             )

@@ -67,6 +67,7 @@ class Watch:
                 runner.unhindered("a round", act)
             except (DatabaseError, InterfaceError) as error:
                 logger.warning("sweep waits for the database", extra={"error": str(error)})
+            close_old_connections()  # a thread that waits needs none, and hosts may be many
             wait = seconds
 
     def _round(self, queues: list[str], tools: Toolbox) -> None:
