@@ -13,6 +13,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aoweb.settings")
 
 CONTROL = "control"
 EFFECTS = "effects"
+SSH = "ssh"
 
 
 def host_queue(name: str) -> str:

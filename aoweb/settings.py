@@ -248,7 +248,8 @@ LOGGING = {
         "django.request": {"level": "ERROR"},
         "django.channels": {"level": "WARNING"},
         "httpx": {"level": "WARNING"},
-        "paramiko": {"level": "WARNING"},
+        # A connection that breaks is said by whoever used it, in a sentence.
+        "paramiko": {"level": "CRITICAL"},
         "markdown_it": {"level": "WARNING"},
         "uvicorn.access": {"level": "WARNING"},
         # A doorbell every few seconds is no event; what it led to is.

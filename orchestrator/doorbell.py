@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 
 logger = logging.getLogger(__name__)
 
+SSH = "ssh"  # where the bells of all hosts over SSH hang
 _WAITING = 10_000  # bells kept while the broker hangs; the oldest news is the least useful, so what is over is dropped
 
 
@@ -67,8 +68,9 @@ def ring(function: str, *, queue_name: str, **ids: object) -> None:
 
 
 def ring_jobs(queue_name: str) -> None:
-    """After the commit, tell the workers of a queue that a job is due."""
-    ring("run_due_jobs", queue_name=queue_name, queue=queue_name)
+    """After the commit, tell the workers of a queue that a job is due. Hosts over SSH come and go: their bells hang in one place."""
+    bells = SSH if queue_name.startswith(f"{SSH}.") else queue_name
+    ring("run_due_jobs", queue_name=bells, queue=queue_name)
 
 
 def ring_board(*, task: int, project: int, version: int) -> None:

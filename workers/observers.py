@@ -79,6 +79,7 @@ class HostChannel:
                 )
                 self._known = True
             watched = {one.run: one for one in observations.watched_runs(host=host)}
+            close_old_connections()  # nearly all its life this thread waits for the host, and needs none
             look = port.look(
                 cursors={run: one.cursor for run, one in watched.items()}, wait=self._wait, timeout=self._wait + 10
             )
@@ -86,6 +87,7 @@ class HostChannel:
         except PortError as error:
             observations.host_silent(host=host, now=timezone.now(), trouble=str(error))
             return False
+        self._known = look.boot_id == host.boot_id  # what a machine can do may be otherwise after a restart
         observations.host_seen(
             host=host, now=timezone.now(), boot_id=look.boot_id, boottime=look.boottime, free_bytes=look.free_bytes
         )

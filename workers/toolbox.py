@@ -47,7 +47,7 @@ class Toolbox:
 class _Kept:
     """Connections that a process keeps: one client a host."""
 
-    hosts: dict[str, HostPort] = field(default_factory=dict)
+    hosts: dict[tuple[str, ...], HostPort] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
     pid: int = field(default_factory=os.getpid)
 
@@ -60,9 +60,11 @@ def _host(row: Host) -> HostPort:
         if _KEPT.pid != os.getpid():  # forked: a connection belongs to the process that made it
             _KEPT.hosts.clear()
             _KEPT.pid = os.getpid()
-        if row.name not in _KEPT.hosts:
-            _KEPT.hosts[row.name] = builtin.host(row.kind, home=Path(settings.AO_HOME), address=row.address)
-        return _KEPT.hosts[row.name]
+        # A host that is reached otherwise from now on, or whose key was pinned anew, is another one.
+        way = (row.name, row.kind, row.address, row.host_key, row.key_path, row.folder)
+        if way not in _KEPT.hosts:
+            _KEPT.hosts[way] = builtin.host(row, home=Path(settings.AO_HOME))
+        return _KEPT.hosts[way]
 
 
 def mirror_of(project: Project) -> Mirror:

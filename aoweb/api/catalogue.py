@@ -1,4 +1,4 @@
-"""Projects, their rules, the machines, and what it all costs."""
+"""Projects, their rules, and what it all costs."""
 
 from __future__ import annotations
 
@@ -6,23 +6,22 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Count, F, Q
-from django.http import Http404
+from django.db.models import F
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from aoweb.api import represent
-from aoweb.api.answer_shapes import HostShape, NotificationShape, ProjectShape, RuleShape, UsageShape
+from aoweb.api.answer_shapes import NotificationShape, ProjectShape, RuleShape, UsageShape
 from aoweb.api.base import ApiView
 from aoweb.api.documenting import lists, page, reads, writes
 from aoweb.api.idempotency import idempotent
 from aoweb.api.pagination import page_of
-from aoweb.api.request_shapes import HostChange, NewOverride, ProjectParameter
+from aoweb.api.request_shapes import NewOverride, ProjectParameter
 from aoweb.permissions import Verb
 from orchestrator.domain.durations import format_duration, parse_duration
 from orchestrator.domain.rules import Override, Priority, Reply, Trigger
-from orchestrator.models import Host, Notification, Project, Task, Turn
+from orchestrator.models import Notification, Project, Task, Turn
 from orchestrator.services import events, rules
 
 
@@ -112,47 +111,6 @@ def _plain(value: object) -> object:
 
 def _plain_fields(wanted: dict[str, Any]) -> dict[str, object]:
     return {name: value for name, value in wanted.items() if value is not None}
-
-
-class Hosts(ApiView):
-    """The machines on which sessions run. Those who see a project may know where its work happens."""
-
-    @lists("hosts_list", HostShape)
-    def get(self, request: Request) -> Response:
-        found = page_of(request, _hosts(), newest_first=False)
-        return Response(found.answer([represent.host(row, row.live) for row in found.rows]))
-
-
-class HostDetail(ApiView):
-    """One machine."""
-
-    @reads("hosts_retrieve", HostShape)
-    def get(self, request: Request, name: str) -> Response:
-        return Response(_host(name))
-
-    @writes("hosts_update", HostChange, HostShape, code=200)
-    @idempotent
-    def patch(self, request: Request, name: str) -> Response:
-        """Drain it, or change how much it takes."""
-        self.require_superuser()
-        wanted = self.body(HostChange)
-        if wanted and Host.objects.filter(name=name).update(**wanted):
-            actor = self.actor()
-            events.record(
-                kind="host.changed", text=f"{actor.name} changed the host {name}", actor=actor, at=actor.at, data=wanted
-            )
-        return Response(_host(name))
-
-
-def _hosts() -> Any:
-    return Host.objects.annotate(live=Count("sessions", filter=Q(sessions__ended_at__isnull=True)))
-
-
-def _host(name: str) -> dict[str, Any]:
-    row = _hosts().filter(name=name).first()
-    if row is None:
-        raise Http404
-    return represent.host(row, row.live)
 
 
 class Notifications(ApiView):

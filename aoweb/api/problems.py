@@ -14,6 +14,7 @@ from rest_framework import exceptions, status
 from rest_framework.response import Response
 
 from orchestrator.services.configuration.problems import ConfigRefused
+from orchestrator.services.hosts import HostBusy, InvalidHost
 from orchestrator.services.tasks import InvalidTask, NotNow
 
 logger = logging.getLogger(__name__)
@@ -84,9 +85,11 @@ def _known(error: Exception) -> exceptions.APIException | None:
             return exceptions.PermissionDenied(str(error) or None)
         case InvalidTask():
             return exceptions.ValidationError({error.field: [error.message]})
+        case InvalidHost():
+            return exceptions.ValidationError({error.field: [str(error)]})
         case ConfigRefused():
             return exceptions.ValidationError({"text": [str(one) for one in error.problems]})
-        case NotNow():
+        case NotNow() | HostBusy():
             return Conflict(str(error))
         case OperationalError() | InterfaceError():
             return _Unavailable()

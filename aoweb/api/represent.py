@@ -256,12 +256,15 @@ def project(row: Project) -> dict[str, Any]:
     }
 
 
-def host(row: Host, live: int) -> dict[str, Any]:
-    """A machine, with how many sessions live on it."""
+def host(row: Host, live: int, *, whole: bool) -> dict[str, Any]:
+    """A machine, with how many sessions live on it. `whole`: also how it is got into, for those who manage machines."""
     return {
         "name": row.name,
         "kind": row.kind,
         "address": row.address,
+        "host_key": row.host_key,
+        "key_path": row.key_path if whole else "",
+        "folder": row.folder if whole else "",
         "capacity": row.capacity,
         "live_sessions": live,
         "labels": row.labels,

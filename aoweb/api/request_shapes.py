@@ -95,6 +95,29 @@ class ProjectParameter(Shape):
 class HostChange(Shape):
     capacity = serializers.IntegerField(required=False, min_value=0, max_value=100_000)
     draining = serializers.BooleanField(required=False)
+    labels = serializers.ListField(child=serializers.CharField(max_length=60), required=False, max_length=50)
+
+
+class NewHost(Shape):
+    name = serializers.CharField(max_length=60)
+    address = serializers.CharField(max_length=200, help_text="user@host or user@host:port.")
+    host_key = serializers.CharField(
+        max_length=3000, help_text="What it must prove itself with: type and key, as in known_hosts."
+    )
+    key_path = serializers.CharField(
+        max_length=500,
+        required=False,
+        allow_blank=True,
+        default="",
+        help_text="A private key on the machine of the workers.",
+    )
+    folder = serializers.RegexField(
+        r"^[a-z0-9]{4,40}$", required=False, default=None, allow_null=True, help_text="What ours is kept in there."
+    )
+    capacity = serializers.IntegerField(min_value=0, max_value=100_000, default=8)
+    labels = serializers.ListField(
+        child=serializers.CharField(max_length=60), required=False, default=list, max_length=50
+    )
 
 
 class EscalationFilter(Shape):

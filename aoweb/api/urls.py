@@ -14,7 +14,7 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from aoweb.api import access, catalogue, configuration, driving, history, tasks
+from aoweb.api import access, catalogue, configuration, driving, history, hosts, tasks
 from aoweb.api.base import ApiView
 
 
@@ -81,8 +81,8 @@ urlpatterns = [
     path("projects/", catalogue.Projects.as_view(), name="projects"),
     path("projects/<slug:key>/", catalogue.ProjectDetail.as_view(), name="project"),
     path("rules/", catalogue.Rules.as_view(), name="rules"),
-    path("hosts/", catalogue.Hosts.as_view(), name="hosts"),
-    path("hosts/<slug:name>/", catalogue.HostDetail.as_view(), name="host"),
+    path("hosts/", hosts.Hosts.as_view(), name="hosts"),
+    path("hosts/<slug:name>/", hosts.HostDetail.as_view(), name="host"),
     path("escalations/", driving.Escalations.as_view(), name="escalations"),
     path("escalations/<row:pk>/acknowledge/", driving.Acknowledge.as_view(), name="escalation-acknowledge"),
     path("notifications/", catalogue.Notifications.as_view(), name="notifications"),

@@ -1,4 +1,4 @@
-"""The commands about the installation: rules, the configuration file, hosts, tokens, the board."""
+"""The commands about the installation: rules, the configuration file, tokens, the board."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
 from aoweb.cli import printing
 from aoweb.cli.commands import command
+from aoweb.cli.hosts import hosts
 from aoweb.cli.service import Failed, Misused, Service
 
 tokens = typer.Typer(help="Make, list and revoke tokens.", no_args_is_help=True)
@@ -98,32 +98,6 @@ def export(
         print(body["text"], end="")
 
 
-def host(
-    service: Service,
-    *,
-    name: Annotated[str | None, typer.Argument(help="One host; else all.")] = None,
-    drain: Annotated[
-        bool | None, typer.Option("--drain/--resume", help="Take no new sessions, or take them again.")
-    ] = None,
-    capacity: Annotated[int | None, typer.Option("--capacity", min=0, help="How many sessions may live there.")] = None,
-) -> None:
-    """List the machines, or change one."""
-    change = {key: value for key, value in (("draining", drain), ("capacity", capacity)) if value is not None}
-    if change and name is None:
-        raise Misused("say which host")
-    if name is not None:
-        path = f"/hosts/{quote(name, safe='')}/"
-        rows = [service.write(path, change, method="PATCH") if change else service.get(path)]
-    else:
-        rows = list(service.pages("/hosts/"))
-    if service.as_json:
-        printing.as_json(rows[0] if name is not None else {"hosts": rows})
-        return
-    heading = ("HOST", "KIND", "LIVE", "CAPACITY", "DRAINING", "SEEN", "TROUBLE")
-    keys = ("name", "kind", "live_sessions", "capacity", "draining", "seen_at", "trouble")
-    printing.table([heading, *(tuple(row[key] for key in keys) for row in rows)])
-
-
 def open_board(
     service: Service,
     *,
@@ -191,11 +165,11 @@ def add_administration(app: typer.Typer) -> None:
         ("rules", rules),
         ("apply", apply),
         ("export", export),
-        ("host", host),
         ("open", open_board),
     ):
         command(app, name)(function)
     app.add_typer(tokens, name="token")
+    app.add_typer(hosts, name="host")
 
 
 def _read(file: Path) -> str:

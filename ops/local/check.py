@@ -17,7 +17,14 @@ import psutil
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = ROOT / "docs" / "openapi.yaml"
 # What some tests need beside Python packages; they skip, loudly, where it cannot be had.
-SYSTEM_PROGRAMS = {"bwrap": "bubblewrap", "chromium": "chromium"}
+SYSTEM_PROGRAMS = {
+    "bwrap": "bubblewrap",
+    "chromium": "chromium",
+    "ip": "iproute2",
+    "sshd": "openssh-server",
+    "ssh-keygen": "openssh-client",
+}
+SERVERS = frozenset({"openssh-server"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,15 +122,21 @@ def schema_is_current() -> bool:
 
 
 def install_programs() -> None:
-    """As root on Debian, install what some tests need; elsewhere say what they will skip."""
-    missing = {program: package for program, package in SYSTEM_PROGRAMS.items() if shutil.which(program) is None}
-    if not missing:
-        return
-    if os.geteuid() == 0 and shutil.which("apt-get"):
+    """As root on Debian, install what some tests need; elsewhere say what they will skip. A package that would start a server of the
+    machine's own is left to the machine's owner."""
+    missing = {program: package for program, package in SYSTEM_PROGRAMS.items() if not _installed(program)}
+    starts_servers = SERVERS if Path("/run/systemd/system").is_dir() else frozenset[str]()
+    wanted = [package for package in missing.values() if package not in starts_servers]
+    if wanted and os.geteuid() == 0 and shutil.which("apt-get"):
         environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        print(f"== installing {', '.join(missing.values())}", flush=True)
-        for words in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", *missing.values()]):
+        print(f"== installing {', '.join(wanted)}", flush=True)
+        for words in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", *wanted]):
             subprocess.run(["apt-get", *words], env=environment, check=False, stdout=subprocess.DEVNULL)
     for program, package in missing.items():
-        if shutil.which(program) is None:
+        if not _installed(program):
             print(f"!! {program} is not installed ({package}): the tests that need it are SKIPPED", flush=True)
+
+
+def _installed(program: str) -> bool:
+    """Servers stand in folders that are not on everybody's PATH."""
+    return shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin") is not None

@@ -11,7 +11,7 @@ from typer import Abort
 from typer._click.exceptions import UsageError  # typer shows no other name for it
 
 from aoweb.cli.main import app as client
-from ops.local import check, demo, doctor, door
+from ops.local import check, demo, doctor, door, hosts
 from ops.local import home as homes
 from ops.local.errors import CannotRun
 from ops.local.start import Wanted, listening, start, start_detached, stop, tell_failure
@@ -198,6 +198,7 @@ def serve() -> ModuleType:
 
 
 app.add_typer(run, name="run", hidden=True)
+hosts.add_commands()
 # Beside our own, not below them: to the person at the terminal it is one `ao`.
 app.registered_commands += client.registered_commands
 app.registered_groups += client.registered_groups

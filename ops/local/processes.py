@@ -18,7 +18,7 @@ from django.conf import settings
 from django.urls import get_resolver
 
 from aoweb.asgi import application
-from aoweb.celery import CONTROL, EFFECTS, app, host_queue
+from aoweb.celery import CONTROL, EFFECTS, SSH, app, host_queue
 from workers.schedule import SCHEDULE
 
 
@@ -78,8 +78,8 @@ def control_worker() -> None:
 
 
 def host_worker() -> None:
-    """The worker whose jobs touch this machine's workspaces and agents."""
-    worker("host", [host_queue(settings.AO_LOCAL_HOST)])
+    """The worker whose jobs touch workspaces and agents: this machine's, and those of the machines over SSH."""
+    worker("host", [host_queue(settings.AO_LOCAL_HOST), SSH])
 
 
 def beat() -> None:

@@ -15,9 +15,13 @@ class HostQuerySet(models.QuerySet["Host"]):
         """Hosts whose channel nobody holds."""
         return self.filter(Q(channel_until__isnull=True) | Q(channel_until__lte=now))
 
+    def present(self) -> HostQuerySet:
+        """All but those that were taken away and stay for their history only."""
+        return self.filter(removed_at__isnull=True)
+
 
 class Host(models.Model):
-    """A machine on which sessions run. Its queue is `host.NAME`."""
+    """A machine on which sessions run."""
 
     class Kind(models.TextChoices):
         LOCAL = "local", "this machine"
@@ -25,7 +29,14 @@ class Host(models.Model):
 
     name = models.SlugField(max_length=60, unique=True)
     kind = models.CharField(max_length=10, choices=Kind.choices, default=Kind.LOCAL)
-    address = models.CharField(max_length=200, blank=True)
+    address = models.CharField(max_length=200, blank=True, help_text="user@host:port, where it is reached over SSH.")
+    host_key = models.TextField(blank=True, help_text="The key that it was pinned with; another one is refused.")
+    key_path = models.CharField(
+        max_length=500,
+        blank=True,
+        help_text="Our private key for it; else those of the service's account and of its SSH agent.",
+    )
+    folder = models.CharField(max_length=40, blank=True, help_text="What our files there are kept in.")
     capacity = models.PositiveIntegerField(default=30, help_text="How many sessions may be live on it.")
     labels = models.JSONField(default=list, blank=True)
     draining = models.BooleanField(default=False, help_text="Takes no new sessions.")
@@ -36,18 +47,26 @@ class Host(models.Model):
     trouble = models.TextField(blank=True)
     channel_holder = models.CharField(max_length=80, blank=True)
     channel_until = models.DateTimeField(null=True, blank=True)
+    removed_at = models.DateTimeField(null=True, blank=True)
 
     objects = HostQuerySet.as_manager()
 
     class Meta:
         ordering = ["name"]
+        constraints = [
+            models.CheckConstraint(
+                name="a_host_over_ssh_is_pinned",
+                condition=~Q(kind="ssh") | (~Q(host_key="") & ~Q(address="") & ~Q(folder="")),
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name
 
     @property
     def queue(self) -> str:
-        return f"host.{self.name}"
+        """The queue of its jobs: carried out by the worker on it or, over SSH, by any that listens for `ssh`."""
+        return f"{'ssh' if self.kind == self.Kind.SSH else 'host'}.{self.name}"
 
 
 class WorkspaceQuerySet(models.QuerySet["Workspace"]):

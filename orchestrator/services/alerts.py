@@ -17,7 +17,9 @@ def host_still_silent(*, host: Host, now: datetime) -> None:
     the network or the service is the likelier cause, and one call is enough. The caller saves `host`."""
     if host.silent_since is None or now - host.silent_since < ALERT_AFTER or _told(host):
         return
-    alone = not any(_told(other) for other in Host.objects.exclude(pk=host.pk).filter(silent_since__isnull=False))
+    alone = not any(
+        _told(other) for other in Host.objects.present().exclude(pk=host.pk).filter(silent_since__isnull=False)
+    )
     host.facts = {**host.facts, _TOLD: host.silent_since.isoformat()}
     text = f"{host.name} does not answer since {host.silent_since:%H:%M} UTC: {host.trouble}"
     events.record(kind="host.silent", text=text, at=now, data={"host": host.name})

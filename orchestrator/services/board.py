@@ -126,7 +126,7 @@ class Health:
 
 def health(*, now: datetime) -> Health:
     """How old the facts are. Hosts that are silent or unseen for longer than STALE_AFTER are named."""
-    hosts = list(Host.objects.all())
+    hosts = list(Host.objects.present())
     troubles = [f"{host.name} does not answer: {host.trouble}" for host in hosts if host.silent_since is not None]
     late = [
         host.name

@@ -123,7 +123,7 @@ def _hosts() -> list[HostRoom]:
             # Before its first look nobody knows what its sandboxes can do.
             reachable=row.seen_at is not None and row.silent_since is None,
         )
-        for row in Host.objects.all()
+        for row in Host.objects.present()
     ]
 
 

@@ -1,4 +1,4 @@
-"""What every Host does, whichever it is: run on the one in memory and on the machine we are on."""
+"""What every Host does, whichever it is: run on the one in memory, on the machine we are on, and on one over SSH."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ import pytest
 from orchestrator.ports import Host, Refused, Run, RunEnd, RunState, Sandbox
 from tests.fakes.host import FakeHost
 from tests.homes import hostkit_home
+from tests.hosts.machines import ACCOUNT, needs_machines
+from tests.hosts.machines import machine as made_machine
+from tests.hosts.reaching import ssh_host
 from workers.plugins.hosts.local import LocalHost
 
 PATIENCE = 60.0
@@ -73,9 +76,22 @@ def real() -> Iterator[Machine]:
         host.close()
 
 
-@pytest.fixture(params=["fake", "local"])
+def over_ssh(account: str) -> Iterator[Machine]:
+    with made_machine() as made, ssh_host(made, account=account) as host:
+        yield Machine(host=host, wait=time.sleep)
+
+
+MACHINES: dict[str, Callable[[], Iterator[Machine]]] = {
+    "fake": in_memory,
+    "local": real,
+    "ssh": lambda: over_ssh(ACCOUNT),
+    "ssh-root": lambda: over_ssh("root"),
+}
+
+
+@pytest.fixture(params=[name if "ssh" not in name else pytest.param(name, marks=needs_machines) for name in MACHINES])
 def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
-    yield from in_memory() if request.param == "fake" else real()
+    yield from MACHINES[request.param]()
 
 
 def refusal(call: Callable[[], object]) -> str:

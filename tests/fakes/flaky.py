@@ -15,12 +15,13 @@ EVERYTHING = "everything"
 @dataclass(slots=True)
 class FlakyHost:
     """The calls named in `down` fail as an unreachable host's do. `asked` counts every call that was made; `lost` names calls that are
-    carried out and whose reply is then lost, once each."""
+    carried out and whose reply is then lost, once each. Of commands only `allowed` more are carried out, if that is said."""
 
     inner: Host
     down: set[str] = field(default_factory=set)
     lost: set[str] = field(default_factory=set)
     asked: Counter[str] = field(default_factory=Counter)
+    allowed: int | None = None
 
     @property
     def port(self) -> Host:
@@ -31,7 +32,10 @@ class FlakyHost:
 
         def ask(*args: Any, **kwargs: Any) -> Any:
             self.asked[name] += 1
-            if self.down & {name, EVERYTHING}:
+            if name == "command" and self.allowed is not None:
+                self.allowed -= 1
+            spent = name == "command" and self.allowed is not None and self.allowed < 0
+            if self.down & {name, EVERYTHING} or spent:
                 raise Unavailable("connection refused")
             answer = call(*args, **kwargs)
             if name in self.lost:

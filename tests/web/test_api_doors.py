@@ -31,6 +31,7 @@ from orchestrator.models import (
     Project,
     Role,
     RuleRow,
+    Session,
     Task,
 )
 from orchestrator.services import accounts
@@ -38,11 +39,13 @@ from tests.web.client import ROOT, Answer, Api, a_project, a_task, at_work, memb
 
 pytestmark = pytest.mark.django_db
 PROBLEM = "application/problem+json"
+HOST_KEY = "ssh-ed25519 " + "A" * 68
 POSTS = [
     "/tasks/",
     *(f"/tasks/{{task}}/{deed}/" for deed in ("messages", "answer", "review", "merge", "cancel", "retry", "restart")),
     "/escalations/{asked}/acknowledge/",
     "/config/",
+    "/hosts/",
     "/tokens/",
     "/login-links/",
 ]
@@ -62,7 +65,12 @@ GETS = [
     ),
     *("/usage/", "/config/", "/tokens/", "/schema/"),
 ]
-OTHERS = [("PUT", "/rules/"), ("PATCH", "/hosts/local/"), ("DELETE", "/tokens/{token}/")]
+OTHERS = [
+    ("PUT", "/rules/"),
+    ("PATCH", "/hosts/local/"),
+    ("DELETE", "/hosts/local/"),
+    ("DELETE", "/tokens/{token}/"),
+]
 
 
 @pytest.fixture
@@ -260,6 +268,8 @@ def test_roles_go_as_far_as_they_go(ids: dict[str, int], project: Project, role:
     a_problem(api.post("/config/", text="port: 3000"), 403)
     a_problem(api.get("/config/"), 403)
     a_problem(api.send("PATCH", "/hosts/local/", raw='{"draining": true}'), 403)
+    a_problem(api.send("DELETE", "/hosts/local/", raw="{}"), 403)
+    a_problem(api.post("/hosts/", name="spare", address="a@b", host_key=HOST_KEY), 403)
     a_problem(api.send("PUT", "/rules/", raw='{"trigger": "ci-failed", "retries": 1}'), 403)
 
 
@@ -571,6 +581,67 @@ def test_projects_hosts_notifications_and_usage_are_told(api: Api, ids: dict[str
         "results": [{"project": "my-app", "input_tokens": 7, "output_tokens": 0, "cost_usd": 0.0}],
         "total": {"input_tokens": 7, "output_tokens": 0, "cost_usd": 0.0},
     }
+
+
+def test_a_host_over_ssh_is_added_pinned_anew_and_removed(api: Api, ids: dict[str, int]) -> None:
+    made = api.post("/hosts/", name="spare", address="me@spare.example:22", host_key=HOST_KEY, labels=["fast"])
+    assert (made.status, made.body["address"], made.body["labels"]) == (201, "me@spare.example", ["fast"])
+
+    again = api.post("/hosts/", name="spare", address="me@spare.example", host_key=HOST_KEY[:-1] + "B", capacity=3)
+    assert (again.status, again.body["host_key"][-1], again.body["capacity"]) == (200, "B", 3)
+    assert again.body["folder"] == made.body["folder"]
+
+    session = at_work(Task.objects.get()).session
+    Session.objects.filter(pk=session.pk).update(host=Host.objects.get(name="spare"))
+    a_problem(api.send("DELETE", "/hosts/spare/", raw="{}"), 409)
+    a_problem(api.post("/hosts/", name="spare", address="me@elsewhere", host_key=HOST_KEY), 409)
+    Session.objects.update(ended_at=timezone.now())
+    assert api.send("DELETE", "/hosts/spare/", raw="{}").body["folder"] == made.body["folder"]
+
+    a_problem(api.get("/hosts/spare/"), 404)
+    assert [row["name"] for row in api.get("/hosts/").body["results"]] == ["local"]
+    assert Session.objects.get().host.name == "spare"
+    back = api.post("/hosts/", name="spare", address="me@elsewhere", host_key=HOST_KEY)
+    assert (back.status, back.body["draining"], Host.objects.get(name="spare").seen_at) == (200, False, None)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", "Spare Host"),
+        ("name", "local"),
+        ("address", "spare"),
+        ("address", "-oProxyCommand=id@spare"),
+        ("address", "me@spare;id"),
+        ("address", "me@$(id)"),
+        ("address", "me@spare:0"),
+        ("address", "me@spare\nid"),
+        ("host_key", "SHA256:abc"),
+        ("host_key", "ssh-ed25519 !"),
+        ("labels", ["a b"]),
+        ("folder", "../../etc"),
+        ("capacity", -1),
+    ],
+)
+def test_t9_a_host_that_cannot_be_meant_is_refused_with_the_field(
+    api: Api, ids: dict[str, int], field: str, value: object
+) -> None:
+    wanted: dict[str, object] = {"name": "spare", "address": "me@spare", "host_key": HOST_KEY}
+
+    answer = api.post("/hosts/", **{**wanted, field: value})
+
+    a_problem(answer, 400)
+    assert answer.body["errors"][0]["field"].startswith(field)
+    assert not Host.objects.filter(kind="ssh").exists()
+
+
+def test_how_a_host_is_got_into_is_shown_to_those_who_manage_machines_only(api: Api, project: Project) -> None:
+    api.post("/hosts/", name="spare", address="me@spare", host_key=HOST_KEY, key_path="/keys/spare")
+
+    shown = speaking_as(member(project, Role.MAINTAINER)).get("/hosts/spare/").body
+
+    assert (shown["key_path"], shown["folder"]) == ("", "")
+    assert api.get("/hosts/spare/").body["key_path"] == "/keys/spare"
 
 
 def test_a_project_shows_neither_its_environment_nor_its_forges_secrets(api: Api) -> None:

@@ -11,9 +11,12 @@ from orchestrator.domain.actions import Prepare
 from orchestrator.models import Session, Workspace
 from orchestrator.ports import Host, Refused, Run, WorkspaceSpec
 from orchestrator.services import observations, sessions
-from workers.executors.specs import must_stand, spec_for
+from workers.executors.specs import bring, must_stand, spec_for
 from workers.failpoints import failpoint
+from workers.git.program import Deadline
 from workers.toolbox import Toolbox, sandbox_for
+
+TOGETHER = 50.0  # seconds for all of it: a job has a minute
 
 
 def prepare(action: Prepare, task_id: int, tools: Toolbox) -> Mapping[str, object]:
@@ -26,27 +29,30 @@ def prepare(action: Prepare, task_id: int, tools: Toolbox) -> Mapping[str, objec
     # A successor goes on from what was published last; so does a restarted session.
     base_sha = session.published_sha or session.task.project.base_sha
     spec = spec_for(session, workspace, tools, base_sha=base_sha)
-    path = _tree(workspace, spec, host, tools)
+    deadline = Deadline.after(TOGETHER)
+    bring(base_sha, session.host, session.task.project, tools, timeout=deadline.left() / 2)
+    failpoint("after_bring")
+    path = _tree(workspace, spec, host, tools, deadline)
     failpoint("after_tree")
     must_stand(workspace, host)
     if session.task.project.post_create:
-        host.start(_setup(session, workspace.name, str(tools.mirror(session.task.project).path)))
+        host.start(_setup(session, workspace.name, spec.mirror))
         return {"workspace": workspace.name, "setup": observations.setup_run(session)}
     sessions.prepared(session_id=session.pk, base_sha=base_sha, path=path, now=timezone.now())
     return {"workspace": workspace.name, "base_sha": base_sha}
 
 
-def _tree(workspace: Workspace, spec: WorkspaceSpec, host: Host, tools: Toolbox) -> str:
+def _tree(workspace: Workspace, spec: WorkspaceSpec, host: Host, tools: Toolbox, deadline: Deadline) -> str:
     """The path of the tree. A workspace that was prepared ahead has its room; one whose room was lost is opened anew, like a cold one."""
     if workspace.state == Workspace.State.READY:
         try:
-            return tools.workspaces.prepare(spec, host)
+            return tools.workspaces.prepare(spec, host, timeout=deadline.left())
         except Refused as refused:
             if refused.code != "no-workspace":
                 raise
     host.open_workspace(workspace.name)
     failpoint("after_open_workspace")
-    return tools.workspaces.prepare(spec, host)
+    return tools.workspaces.prepare(spec, host, timeout=deadline.left())
 
 
 def _setup(session: Session, workspace: str, mirror: str) -> Run:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from orchestrator.models import Host, Project, Session, Workspace
 from orchestrator.ports import Host as HostPort
-from orchestrator.ports import WorkspaceSpec
+from orchestrator.ports import Unavailable, WorkspaceSpec
 from orchestrator.services.sessions import Overtaken
+from workers.git.replica import Replica
 from workers.toolbox import Toolbox, sandbox_for
 
 
@@ -14,13 +15,32 @@ def spec_for(session: Session, workspace: Workspace, tools: Toolbox, *, base_sha
     project = session.task.project
     return WorkspaceSpec(
         workspace=workspace.name,
-        mirror=str(tools.mirror(project).path),
+        mirror=mirror_on(session.host, project, tools),
         base_branch=project.default_branch,
         base_sha=base_sha,
         branch=session.task.branch,
         sandbox=sandbox_for(project, session.host),
         symlinks=project.symlinks,
     )
+
+
+def mirror_on(host: Host, project: Project, tools: Toolbox) -> str:
+    """Where the project's mirror is for sessions of that host: ours here, a copy of it below hostkit's home elsewhere."""
+    ours = tools.mirror(project).path
+    if host.kind == Host.Kind.LOCAL:
+        return str(ours)
+    home = host.facts.get("home")
+    if not home:
+        raise Unavailable(f"{host.name} was not looked at yet")
+    return f"{home}/mirrors/{ours.name}"
+
+
+def bring(sha: str, host: Host, project: Project, tools: Toolbox, *, timeout: float) -> None:
+    """Make sure that sessions of that host can begin at this commit."""
+    if host.kind != Host.Kind.LOCAL:
+        mirror = tools.mirror(project)
+        path = mirror_on(host, project, tools)
+        Replica(mirror=mirror, host=tools.host(host), name=host.name, path=path).bring(sha, timeout=timeout)
 
 
 def must_stand(workspace: Workspace, host: HostPort) -> None:
@@ -34,7 +54,7 @@ def detached_spec(project: Project, host: Host, workspace: str, tools: Toolbox, 
     """A workspace on no branch: a warm one, or a clean checkout for a check."""
     return WorkspaceSpec(
         workspace=workspace,
-        mirror=str(tools.mirror(project).path),
+        mirror=mirror_on(host, project, tools),
         base_branch=project.default_branch,
         base_sha=sha,
         branch=None,

@@ -14,10 +14,11 @@ from orchestrator.models import Host, Session, Turn
 from orchestrator.ports import Brief, Command, Launch, Refused, Run, RunEnd, Sandbox
 from orchestrator.ports import Host as HostPort
 from orchestrator.services import sessions
-from workers.executors.specs import spec_for
+from workers.executors.specs import bring, mirror_on, spec_for
 from workers.failpoints import failpoint
 from workers.toolbox import Toolbox, sandbox_for
 
+BRINGING = 20.0  # seconds of a job that may be spent on carrying the base to a host
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _SYSTEM = ("/usr", "/bin", "/lib", "/lib64", "/etc", "/sbin")
 
@@ -44,7 +45,7 @@ def start_turn(action: StartTurn, task_id: int, tools: Toolbox) -> Mapping[str, 
         config=config,
         env={str(key): str(value) for key, value in project.env.items()},
     )
-    run = _run(session, turn, agent.plan(brief), tools)
+    run = _run(session, turn, agent.plan(brief), tools, host)
     known = session.host.kind == Host.Kind.LOCAL and _of_the_system(run.argv[0])
     missing = _missing(run, host) if turn.n == 1 and not known else ""
     state = host.start(run) if not missing else None
@@ -79,13 +80,15 @@ def _missing(run: Run, host: HostPort) -> str:
 
 def _bring_base(session: Session, tools: Toolbox, host: HostPort) -> None:
     """Show the agent today's base, so that it can rebase on it."""
-    spec = spec_for(session, session.workspace, tools, base_sha=session.task.project.base_sha)
+    project = session.task.project
+    spec = spec_for(session, session.workspace, tools, base_sha=project.base_sha)
+    bring(project.base_sha, session.host, project, tools, timeout=BRINGING)
     tools.workspaces.set_base(spec, host)
 
 
-def _run(session: Session, turn: Turn, launch: Launch, tools: Toolbox) -> Run:
+def _run(session: Session, turn: Turn, launch: Launch, tools: Toolbox, host: HostPort) -> Run:
     project = session.task.project
-    mirror = str(tools.mirror(project).path)
+    mirror = mirror_on(session.host, project, tools)
     return Run(
         id=turn.run_id,
         fence=session.fence,
@@ -97,15 +100,20 @@ def _run(session: Session, turn: Turn, launch: Launch, tools: Toolbox) -> Run:
         keep_stdin_open=launch.keep_stdin_open,
         files=launch.files,
         sandbox=sandbox_for(project, session.host),
-        readonly=(mirror, *project.symlinks.values(), *_programs(launch.argv)),
+        readonly=(mirror, *project.symlinks.values(), *_programs(launch.argv, session.host, host)),
         deadline=_deadline(session),
     )
 
 
-def _programs(argv: tuple[str, ...]) -> tuple[str, ...]:
+def _programs(argv: tuple[str, ...], row: Host, host: HostPort) -> tuple[str, ...]:
     """Absolute paths that the command names and that the sandbox would not show: the program, its script."""
-    named = [Path(word) for word in argv if word.startswith("/") and not word.startswith(_SYSTEM)]
-    return tuple(str(path) for path in named if path.exists())
+    named = [word for word in argv if word.startswith("/") and not word.startswith(_SYSTEM)]
+    if row.kind == Host.Kind.LOCAL or not named:
+        return tuple(str(Path(word)) for word in named if Path(word).exists())
+    look_up = Command(
+        argv=("/bin/sh", "-c", 'for path; do [ ! -e "$path" ] || printf "%s\\0" "$path"; done', "sh", *named)
+    )
+    return tuple(path for path in host.command(look_up, timeout=10).stdout.decode().split("\0") if path)
 
 
 def _deadline(session: Session) -> float | None:

@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -126,6 +126,19 @@ class Mirror:
             ref = kept.get(taken.head_sha) or f"{SAVED_REF}/{task}/{len(kept) + 1}"
             self._git().must("update-ref", ref, taken.head_sha, timeout=deadline.left())
         return Imported(head_sha=taken.head_sha, ref=ref, findings=taken.findings)
+
+    # --- giving work out ---
+
+    def bundle(self, sha: str, *, haves: Sequence[str], to: Path, timeout: float) -> None:
+        """Write a bundle of this commit and its history, without what the commits `haves` hold, to a file."""
+        deadline = Deadline.after(timeout)
+        ref = f"refs/ao/carried/{uuid.uuid4().hex}"
+        self._git().must("update-ref", ref, _commit(sha), timeout=deadline.left())
+        try:
+            without = [f"^{_commit(have)}" for have in haves]
+            self._git().must("bundle", "create", "-q", str(to), ref, *without, timeout=deadline.left())
+        finally:
+            self._git().must("update-ref", "-d", ref, timeout=max(5.0, deadline.at - time.monotonic()))
 
     # --- the remote's branches ---
 

@@ -11,6 +11,7 @@ FILES = (
     "__init__.py",
     "accounts.py",
     "bell.py",
+    "bridge.py",
     "disk.py",
     "errors.py",
     "frames.py",

@@ -6,11 +6,15 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from orchestrator.domain.addresses import parse_address
+from orchestrator.models import Host as HostRow
 from orchestrator.models import Project
 from orchestrator.ports import SCM, Agent, Host, Notifier, Refused, Tracker, Workspaces
 from workers.git.mirror import Mirror
 from workers.plugins.agents.command import CommandAgent
 from workers.plugins.hosts.local import LocalHost
+from workers.plugins.hosts.ssh.host import SshHost
+from workers.plugins.hosts.ssh.machine import Machine
 from workers.plugins.notifiers.channel import AppriseNotifier
 from workers.plugins.scms.github.project import forge as github_forge
 from workers.plugins.scms.github.project import tracker as github_tracker
@@ -29,11 +33,24 @@ AGENTS: Mapping[str, Agent] = _agents()
 WORKSPACES: Workspaces = WorktreeWorkspaces()
 
 
-def host(kind: str, *, home: Path, address: str) -> Host:
+def host(row: HostRow, *, home: Path) -> Host:
     """The transport to a host. Refused code: `unknown-host-kind`."""
-    if kind == "local":
+    if row.kind == HostRow.Kind.LOCAL:
         return LocalHost(home / "hostkit")
-    raise Refused(f"hosts of kind {kind!r} ({address}) cannot be reached from here", code="unknown-host-kind")
+    if row.kind == HostRow.Kind.SSH:
+        return SshHost(machine_of(row))
+    raise Refused(f"hosts of kind {row.kind!r} ({row}) cannot be reached from here", code="unknown-host-kind")
+
+
+def machine_of(row: HostRow) -> Machine:
+    """What SSH has to know of a host."""
+    return Machine(
+        name=row.name,
+        address=parse_address(row.address),
+        host_key=row.host_key,
+        folder=row.folder,
+        key_path=row.key_path,
+    )
 
 
 def scm(project: Project, *, mirror: Mirror, token: Callable[[], str | None]) -> SCM:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import select
 import socket
 import subprocess
@@ -12,12 +11,11 @@ from pathlib import Path
 from uuid import uuid4
 
 from orchestrator.ports import Unavailable
-from workers.hostkit import disk, frames, release
+from workers.hostkit import bridge, release
 from workers.plugins.hosts import wire
 
 SOURCE = Path(release.__file__).parent
 KIT = "hostkit"
-BOOTSTRAP = "import sys; sys.path.insert(0, sys.argv.pop(1)); from workers.hostkit.serve import main; main()"
 AGAIN = 0.01  # seconds between tries to connect
 
 
@@ -56,7 +54,7 @@ class LocalDial:
         until = time.monotonic() + timeout
         while True:
             stream = self._connect()
-            if stream is not None and self._agreed(stream, until):
+            if stream is not None and wire.agreed(stream, version=self._version, stamp=self._stamp, until=until):
                 return stream
             if time.monotonic() >= until:
                 raise Unavailable(f"hostkit does not answer at {self._home}: see {self._home / 'run' / 'serve.log'}")
@@ -65,33 +63,8 @@ class LocalDial:
             time.sleep(AGAIN)
 
     def _connect(self) -> SocketStream | None:
-        """A connection, or None when nobody is there. By way of the folder's handle, because paths of sockets are short."""
-        try:
-            folder = os.open(self._home / "run", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError:
-            return None
-        connecting = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            connecting.connect(f"/proc/self/fd/{folder}/{disk.SOCKET}")
-        except OSError:
-            connecting.close()
-            return None
-        finally:
-            os.close(folder)
-        return SocketStream(connecting)
-
-    def _agreed(self, stream: SocketStream, until: float) -> bool:
-        """Whether this serve may stay. An older one retires at our word, and the runs do not notice."""
-        hello = {"op": "hello", "version": self._version, "release": release.RELEASE, "stamp": self._stamp}
-        try:
-            answer = wire.exchange(stream, hello, None, until=until)
-        except (OSError, wire.LostConnectionError, frames.BrokenStreamError):
-            stream.close()
-            return False
-        if answer.content["ok"]["retired"]:
-            stream.close()
-            return False
-        return True
+        connected = bridge.connect(self._home)
+        return SocketStream(connected) if connected is not None else None
 
     def _start(self, until: float) -> None:
         """Start serve from a copy of its files, so that an upgrade of ours does not change what runs."""
@@ -99,7 +72,7 @@ class LocalDial:
             library = self._installed()
         except OSError as error:
             raise Unavailable(f"hostkit cannot be put below {self._home}: {error}") from error
-        argv = [sys.executable, "-I", "-S", "-c", BOOTSTRAP, str(library), str(self._home), str(self._stamp)]
+        argv = [sys.executable, "-I", "-S", "-c", bridge.BOOTSTRAP, str(library), str(self._home), str(self._stamp)]
         try:
             done = subprocess.run(
                 argv,

@@ -27,7 +27,7 @@ from orchestrator.ports import (
     Sandbox,
     Unavailable,
 )
-from workers.hostkit import frames
+from workers.hostkit import frames, release
 
 RECEIVE = 256 * 1024
 KEPT = 8  # idle connections
@@ -60,19 +60,21 @@ class LostConnectionError(Exception):
 
 
 class WireHost:
-    """The Host port, spoken over streams."""
+    """The Host port, spoken over streams: at most `most` of them at a time, where the way to the host carries no more."""
 
-    def __init__(self, dial: Dial) -> None:
+    def __init__(self, dial: Dial, *, most: int | None = None) -> None:
         self._dial = dial
+        self._most = most
         self._idle: list[Stream] = []
-        self._lock = threading.Lock()
+        self._open = 0  # streams that are at work, idle or being made
+        self._changed = threading.Condition()
 
     def close(self) -> None:
         """Close the idle connections."""
-        with self._lock:
+        with self._changed:
             idle, self._idle = self._idle, []
         for stream in idle:
-            stream.close()
+            self._end(stream)
 
     # --- the port ---
 
@@ -159,7 +161,7 @@ class WireHost:
             try:
                 answer = exchange(stream, request, parts, until=until + SLACK)
             except (OSError, LostConnectionError, frames.BrokenStreamError) as error:
-                stream.close()
+                self._end(stream)
                 if fresh or not repeatable or time.monotonic() >= until:
                     raise Unavailable(
                         f"the host did not answer {content['op']}: {str(error) or type(error).__name__}"
@@ -170,21 +172,56 @@ class WireHost:
 
     def _connection(self, until: float) -> tuple[Stream, bool]:
         """A connection, and whether it is new."""
-        while True:
-            with self._lock:
-                stream = self._idle.pop() if self._idle else None
-            if stream is None:
-                return self._dial(timeout=max(0.1, until - time.monotonic())), True
+        while (stream := self._idle_one(until)) is not None:
             if stream.usable():
                 return stream, False
-            stream.close()
+            self._end(stream)
+        try:
+            return self._dial(timeout=max(0.1, until - time.monotonic())), True
+        except BaseException:
+            self._end(None)
+            raise
+
+    def _idle_one(self, until: float) -> Stream | None:
+        """An idle stream, or None: there is room for a new one, and it is ours to make."""
+        with self._changed:
+            while not self._idle and self._most is not None and self._open >= self._most:
+                if not self._changed.wait(max(0.0, until - time.monotonic())):
+                    raise Unavailable(f"all {self._most} lines to the host were busy for too long")
+            if self._idle:
+                return self._idle.pop()
+            self._open += 1
+            return None
 
     def _keep(self, stream: Stream) -> None:
-        with self._lock:
+        with self._changed:
             if len(self._idle) < KEPT:
                 self._idle.append(stream)
+                self._changed.notify()
                 return
+        self._end(stream)
+
+    def _end(self, stream: Stream | None) -> None:
+        """Close a stream, or give up one that could not be made; somebody else may have its place."""
+        if stream is not None:
+            stream.close()
+        with self._changed:
+            self._open -= 1
+            self._changed.notify()
+
+
+def agreed(stream: Stream, *, version: str, stamp: int, until: float) -> bool:
+    """Whether the serve behind a stream may stay: an older one retires at our word, and the runs do not notice. Else the stream is closed."""
+    hello = {"op": "hello", "version": version, "release": release.RELEASE, "stamp": stamp}
+    try:
+        answer = exchange(stream, hello, None, until=until)
+    except (OSError, LostConnectionError, frames.BrokenStreamError):
         stream.close()
+        return False
+    if answer.content["ok"]["retired"]:
+        stream.close()
+        return False
+    return True
 
 
 def exchange(stream: Stream, content: dict[str, Any], parts: list[bytes] | None, *, until: float) -> frames.Message:

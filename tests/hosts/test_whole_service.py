@@ -1,0 +1,189 @@
+"""The whole service over machines: thirty tasks at once, limits that are never exceeded, and whatever dies in the middle."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import psycopg
+import pytest
+
+from tests.hosts.machines import Machine, machine, needs_machines
+from tests.installation import ROOT, Installation, installation, plain_repository, wait_for
+from tests.repositories import Repository
+
+pytestmark = [pytest.mark.e2e, pytest.mark.faults, pytest.mark.slow, pytest.mark.root, needs_machines]
+TASKS, MACHINES, SLOTS = 30, 3, 4
+AGENT = (
+    'cat > /tmp/prompt; n=$(sed -n "s/.*Work \\([0-9]*\\).*/\\1/p" /tmp/prompt | head -n 1); '
+    'hostname > "work-$n"; sleep 1; git add .; git commit -qm "Work $n"'
+)
+CONFIG = f"""
+projects:
+  app:
+    path: {{path}}
+    agent: command
+    agentConfig: {{{{command: [/bin/sh, -c, {json.dumps(AGENT)}]}}}}
+    reassignAfter: 20s
+    scm: {{{{plugin: local, requiredChecks: [], requiredApprovals: 0}}}}
+reactions:
+  approved-and-green: {{{{auto: true, action: auto-merge}}}}
+"""
+
+
+class Watcher:
+    """Looks many times a second at how many sessions live on each host and whether the board answers; keeps the worst that it saw."""
+
+    def __init__(self, here: Installation) -> None:
+        self._here = here
+        self._over = threading.Event()
+        self.most: Counter[str] = Counter()
+        self.slowest = 0.0
+        self.looks = 0
+        self._thread = threading.Thread(target=self._watch)
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        self._thread.start()
+        try:
+            yield
+        finally:
+            self._over.set()
+            self._thread.join()
+
+    def _watch(self) -> None:
+        with database(self._here) as connection:
+            while not self._over.wait(0.05):
+                for name, live in connection.execute(
+                    "SELECT host.name, count(*) FROM orchestrator_session session JOIN orchestrator_host host ON host.id = session.host_id"
+                    " WHERE session.ended_at IS NULL GROUP BY host.name"
+                ).fetchall():
+                    self.most[name] = max(self.most[name], live)
+                began = time.monotonic()
+                assert self._here.call("GET", "/hosts/").status_code == 200
+                self.slowest = max(self.slowest, time.monotonic() - began)
+                self.looks += 1
+
+
+def database(here: Installation) -> psycopg.Connection[tuple[object, ...]]:
+    return psycopg.connect(host=str(here.home / "run" / "postgres"), user="ao", dbname="ao", autocommit=True)
+
+
+def add(here: Installation, one: Machine) -> None:
+    words = [
+        "host",
+        "add",
+        f"agent@{one.address}",
+        "--key",
+        str(one.key),
+        "--yes",
+        "--name",
+        one.name,
+        "--slots",
+        str(SLOTS),
+    ]
+    argv = [sys.executable, "-m", "ops.local.main", *words, "--home", str(here.home)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+
+
+@contextmanager
+def service(machines: int) -> Iterator[tuple[Installation, Repository, list[Machine]]]:
+    """The running service with so many machines; this one takes no sessions."""
+    with ExitStack() as stack:
+        made = [stack.enter_context(machine()) for _ in range(machines)]
+        here = stack.enter_context(installation())
+        repository = plain_repository(here.folder / "app", {"README": "hello\n"})
+        config = here.folder / "agent-orchestrator.yaml"
+        config.write_text(CONFIG.format(path=repository.path))
+        here.start(str(repository.path), "--config", str(config))
+        for one in made:
+            add(here, one)
+        assert here.call("PATCH", "/hosts/local/", json={"capacity": 0}).status_code == 200
+        yield here, repository, made
+
+
+def submit(here: Installation, tasks: int) -> None:
+    for n in range(tasks):
+        assert here.call("POST", "/tasks/", json={"project": "app", "title": f"Work {n}"}).status_code == 201
+
+
+def merged(here: Installation) -> int:
+    rows = here.call("GET", "/tasks/", params={"limit": 100}).json()["results"]
+    return sum(row["status"] == "merged" for row in rows)
+
+
+def live_on(here: Installation, name: str) -> int:
+    return int(here.call("GET", f"/hosts/{name}/").json()["live_sessions"])
+
+
+def each_was_done_once(here: Installation, repository: Repository, machines: list[Machine], tasks: int) -> None:
+    """Nothing was lost, nothing happened twice, nothing is left on the machines."""
+    subjects = Counter(repository.ask("log", "--format=%s", "--no-merges", "main").splitlines())
+    done = {name: times for name, times in subjects.items() if name.startswith("Work ")}
+    assert done == {f"Work {n}": 1 for n in range(tasks)}
+    with database(here) as connection:
+        counted = connection.execute(
+            "SELECT (SELECT count(*) FROM orchestrator_message WHERE deliveries > 1), (SELECT count(*) FROM orchestrator_pullrequest)"
+        ).fetchone()
+    assert counted == (0, tasks)
+    for one in machines:
+        wait_for(lambda one=one: rooms(one) == "", f"nothing is left on {one.name}")  # type: ignore[misc]
+
+
+def rooms(one: Machine) -> str:
+    return one.inside("sh", "-c", "ls /home/agent/.ao-host/*/rooms")
+
+
+@pytest.mark.timeout(400)
+def test_f4_thirty_tasks_over_three_machines_of_which_one_is_unplugged_are_each_merged_once() -> None:
+    with service(MACHINES) as (here, repository, machines):
+        watcher = Watcher(here)
+        with watcher.watching():
+            submit(here, TASKS)
+            wait_for(lambda: merged(here) >= 6 and live_on(here, machines[0].name) > 0, "they are on their way")
+            machines[0].unplug()
+            wait_for(lambda: merged(here) == TASKS, "all are merged", seconds=200)
+            machines[0].plug_in()
+            wait_for(lambda: live_on(here, machines[0].name) == 0, "it has come back")
+        assert set(watcher.most) == {one.name for one in machines}
+        assert max(watcher.most.values()) == SLOTS
+        assert watcher.looks > 50
+        assert watcher.slowest < 2
+        each_was_done_once(here, repository, machines, TASKS)
+
+
+@pytest.mark.timeout(400)
+def test_f1_the_worker_that_reaches_a_machine_is_killed_again_and_again_and_each_task_is_merged_once() -> None:
+    with service(1) as (here, repository, machines):
+        submit(here, 8)
+        for kill in range(6):
+            wait_for(lambda: here.child("host") is not None, "the worker is back")
+            # At another point of its work each time: what it does next takes some tenths of a second.
+            time.sleep(0.25 * (kill + 1))
+            worker = here.child("host")
+            if worker is not None:
+                os.kill(worker, signal.SIGKILL)
+        wait_for(lambda: merged(here) == 8, "all are merged", seconds=120)
+        each_was_done_once(here, repository, machines, 8)
+
+
+@pytest.mark.timeout(400)
+def test_f1_an_sshd_that_dies_again_and_again_costs_time_and_nothing_else() -> None:
+    with service(1) as (here, repository, machines):
+        submit(here, 8)
+        for _ in range(6):
+            before = merged(here)
+            machines[0].kill_sshd()
+            machines[0].start_sshd()
+            wait_for(lambda before=before: merged(here) > before or merged(here) == 8, "one more is merged")  # type: ignore[misc]
+        wait_for(lambda: merged(here) == 8, "all are merged", seconds=120)
+        each_was_done_once(here, repository, machines, 8)

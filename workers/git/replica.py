@@ -1,0 +1,186 @@
+"""A copy of our mirror on another machine, which has no credential to fetch one: what it lacks is carried there as a bundle.
+
+Sessions there borrow its objects, as those here borrow our mirror's. Like it, it is never pruned. A bundle that does not get there in one go
+is gone on with by the next call: what has arrived is always the beginning of what is wanted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from orchestrator.ports import Command, Completed, Host, PortError, Refused, Unavailable
+from workers.git.mirror import Mirror
+from workers.git.program import Deadline
+
+PIECE = 4 * 1024 * 1024
+PACKING = 3600.0  # seconds that packing may take: it goes on behind the calls that wait for it
+_MISSING, _ELSEWHERE = 41, 42
+_PACKING: dict[Path, threading.Thread] = {}
+_LOCKS: dict[tuple[Path, str], threading.Lock] = {}
+_LOCKS_LOCK = threading.Lock()
+
+_ENVIRONMENT = {
+    "LC_ALL": "C",
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+}
+_HEAD = """
+set -eu
+umask 022
+mirror=$1 sha=$2
+export GIT_DIR="$mirror"
+command -v git > /dev/null || exit 127
+"""
+
+# Say whether the commit is there; if not, what is. Made by one rename when it is not there at all.
+_ASK = f"""{_HEAD}
+if [ ! -f "$mirror/HEAD" ]; then
+    fresh="$mirror.$$"
+    mkdir -p "$fresh/objects/pack" "$fresh/objects/info" "$fresh/refs/heads"
+    printf '[core]\\n\\trepositoryformatversion = 0\\n\\tfilemode = true\\n\\tbare = true\\n\\thooksPath = /dev/null\\n' > "$fresh/config"
+    printf '[gc]\\n\\tauto = 0\\n[maintenance]\\n\\tauto = false\\n' >> "$fresh/config"
+    echo 'ref: refs/heads/none' > "$fresh/HEAD"
+    chmod 0755 "${{mirror%/*}}"
+    mv -T "$fresh" "$mirror" 2> /dev/null || rm -rf "$fresh"
+fi
+! git cat-file -e "$sha^{{commit}}" 2> /dev/null || exit 0
+git for-each-ref --format='%(objectname)' refs/ao/have
+exit {_MISSING}
+"""
+
+# More: file, offset. Append what comes to the file if it ends there; say where it ends.
+_APPEND = f"""{_HEAD}
+file="$mirror/$3"
+exec 9>> "$file"
+flock 9
+[ "$(stat -c %s "$file")" = "$4" ] || {{ stat -c %s "$file"; exit {_ELSEWHERE}; }}
+cat >&9
+stat -c %s "$file"
+"""
+
+# More: file. The commits of the file are ours from here on, and what they continue need not be named any more.
+_TAKE = f"""{_HEAD}
+file="$mirror/$3"
+exec 9>> "$mirror/ao-take.lock"
+flock 9
+if ! git cat-file -e "$sha^{{commit}}" 2> /dev/null; then
+    git bundle unbundle "$file" > /dev/null || {{ rm -f "$file"; exit 1; }}
+fi
+git update-ref "refs/ao/have/$sha" "$sha"
+git for-each-ref --format='delete %(refname)' --merged="$sha" refs/ao/have | grep -v "/$sha\\$" | git update-ref --stdin
+rm -f "$file"
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replica:
+    """The copy of `mirror` at `path` on the host that people call `name`."""
+
+    mirror: Mirror
+    host: Host
+    name: str
+    path: str
+
+    def bring(self, sha: str, *, timeout: float = 45) -> None:
+        """Make sure that this commit and its history are there. Raises `Unavailable` while it is on its way, with how far it has come."""
+        deadline = Deadline.after(timeout)
+        with _alone(self.mirror.path, self.name, deadline):
+            asked = self._run(_ASK, sha, deadline=deadline)
+            if asked.code == 0:
+                return
+            haves = [have for have in asked.stdout.decode().split() if self.mirror.has(have)]
+            bundle = self._pack(sha, haves, deadline)
+            self._send(sha, bundle, deadline)
+            self._run(_TAKE, sha, bundle.name, deadline=deadline)
+            bundle.unlink(missing_ok=True)
+
+    def _pack(self, sha: str, haves: list[str], deadline: Deadline) -> Path:
+        """The bundle that leads from what is there to what is wanted. A first one may take long: it is made in a thread of its own."""
+        outgoing = self.mirror.path.with_name(f"{self.mirror.path.stem}.outgoing") / self.name
+        digest = hashlib.sha256(" ".join([sha, *sorted(haves)]).encode()).hexdigest()[:16]
+        bundle = outgoing / f"{digest}.bundle"
+        failed: list[PortError] = []
+        packing = _PACKING.get(bundle)
+        if packing is None or not packing.is_alive():
+            if bundle.exists():
+                return bundle
+            shutil.rmtree(outgoing, ignore_errors=True)  # of commits that nobody waits for any more
+            packing = threading.Thread(target=_caught(failed, lambda: self._make(bundle, sha, haves)), daemon=True)
+            _PACKING[bundle] = packing
+            packing.start()
+        packing.join(deadline.left() / 2)
+        if packing.is_alive():
+            raise Unavailable(f"the repository is being packed for {self.name}", retry_after=timedelta(seconds=2))
+        del _PACKING[bundle]
+        if not bundle.exists():
+            raise Unavailable(
+                f"the repository cannot be packed for {self.name}{': ' + str(failed[0]) if failed else ''}"
+            )
+        return bundle
+
+    def _make(self, bundle: Path, sha: str, haves: list[str]) -> None:
+        fresh = bundle.with_suffix(".new")
+        try:
+            bundle.parent.mkdir(parents=True, exist_ok=True)
+            self.mirror.bundle(sha, haves=haves, to=fresh, timeout=PACKING)
+            fresh.rename(bundle)
+        except OSError as error:
+            raise Unavailable(f"{error.filename}: {error.strerror}") from error
+
+    def _send(self, sha: str, bundle: Path, deadline: Deadline) -> None:
+        """Piece by piece, from where an earlier call came to."""
+        size, offset = bundle.stat().st_size, 0
+        with bundle.open("rb") as source:
+            while offset < size:
+                source.seek(offset)
+                piece = source.read(PIECE)
+                try:
+                    answer = self._run(_APPEND, sha, bundle.name, str(offset), stdin=piece, deadline=deadline)
+                except Unavailable as error:
+                    raise Unavailable(
+                        f"{offset / 1e6:.1f} of {size / 1e6:.1f} MB of the repository have got to {self.name}: {error}",
+                        retry_after=timedelta(0) if offset else None,
+                    ) from error
+                offset = int(answer.stdout.split()[-1])
+
+    def _run(self, script: str, sha: str, *words: str, stdin: bytes = b"", deadline: Deadline) -> Completed:
+        """One of our scripts on the host, as the host's own account. Refused code: `no-git`."""
+        argv = ("/bin/sh", "-c", script, "replica", self.path, sha, *words)
+        done = self.host.command(Command(argv=argv, env=_ENVIRONMENT, stdin=stdin), timeout=deadline.left())
+        if done.code in {0, _MISSING, _ELSEWHERE}:
+            return done
+        if done.code == 127:
+            raise Refused(f"{self.name} has no git: install it (apt install git)", code="no-git")
+        said = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or [f"exit code {done.code}"]
+        raise Unavailable(f"the repository cannot be kept on {self.name}: {said[0][:300]}")
+
+
+@contextmanager
+def _alone(mirror: Path, host: str, deadline: Deadline) -> Iterator[None]:
+    """Thirty sessions that begin at one commit carry it once."""
+    with _LOCKS_LOCK:
+        lock = _LOCKS.setdefault((mirror, host), threading.Lock())
+    if not lock.acquire(timeout=deadline.left()):
+        raise Unavailable(f"the repository is on its way to {host}", retry_after=timedelta(0))
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _caught(failed: list[PortError], act: Callable[[], None]) -> Callable[[], None]:
+    def run() -> None:
+        try:
+            act()
+        except PortError as error:
+            failed.append(error)
+
+    return run
