@@ -129,9 +129,23 @@ def send(call: Call) -> None:
     call.reply.send({})
 
 
+def close_input(call: Call) -> None:
+    """Let the guard close the program's stdin behind the messages that are in it, and wait until it has."""
+    folder = call.known_run()
+    with disk.locked(folder.path / "send.lock", until=call.until):
+        folder.last.touch()
+    folder.tell("inbox")
+    while not folder.deaf.exists() and folder.ending() is None and folder.guarded():
+        if time.monotonic() > call.until:
+            raise Unavailable(f"run {folder.id} does not read its input, which is closed behind it")
+        time.sleep(0.001)
+    call.reply.send({})
+
+
 def _check_listening(folder: RunFolder) -> None:
     identity = folder.identity()
-    listening = identity is not None and identity["keep_stdin_open"] and not folder.deaf.exists()
+    closed = folder.deaf.exists() or folder.last.exists()
+    listening = identity is not None and identity["keep_stdin_open"] and not closed
     if not listening or folder.ending() is not None:
         raise Refused(f"run {folder.id} takes no input", code="not-live")
 
@@ -310,6 +324,7 @@ OPERATIONS: dict[str, Callable[[Call], None]] = {
     "stop": stop,
     "end": end,
     "send": send,
+    "close_input": close_input,
     "open_workspace": open_workspace,
     "remove_workspace": remove_workspace,
     "read": read,

@@ -39,6 +39,7 @@ class CommandAgent:
     name: str = "command"
     program: str | None = None
     install_hint: str = "set agentConfig.command of the project to the program that is to run"
+    tells_its_end: bool = False
 
     def check(self, config: Mapping[str, object]) -> None:
         """Raise `Refused(code="bad-agent-config")` unless there is a command that can be split."""
@@ -72,9 +73,9 @@ class CommandAgent:
         del message, text
         return None
 
-    def answer(self, *, request_id: str, answer: str) -> bytes | None:
+    def answer(self, *, asked: NeedsInput, answer: str) -> bytes | None:
         """Answers are told with the next turn."""
-        del request_id, answer
+        del asked, answer
         return None
 
 
