@@ -294,7 +294,9 @@ class Brief:
     turn: int
     prompt: str
     native_id: str | None = None  # the agent's own conversation id, when it has one and it is to be resumed
-    earlier: str = ""  # what this session was told in its earlier turns, for an agent that has no conversation to resume
+    earlier: str = (
+        ""  # what this session was told in its earlier turns, for an agent that has no conversation to resume
+    )
     config: Mapping[str, object] = field(default_factory=dict)  # agentConfig of the project
     env: Mapping[str, str] = field(default_factory=dict)
 

@@ -145,7 +145,13 @@ class HostChannel:
     def _take_end(self, host: Host, one: Watched, state: RunState) -> None:
         now = timezone.now()
         if one.run.startswith("turn-"):
-            task = observations.turn_ended(turn_id=_id_of(one.run), state=state, now=now)
+            agent = self._tools.agents.get(one.agent)
+            task = observations.turn_ended(
+                turn_id=_id_of(one.run),
+                state=state,
+                now=now,
+                tells_its_end=agent is not None and agent.tells_its_end,
+            )
             if task is not None:
                 runner.decide_on(task.pk)
         elif one.run.startswith("check-"):

@@ -50,6 +50,32 @@ class StartTurn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Say:
+    """Put a person's message or answer into the conversation of the live turn, where its agent takes such."""
+
+    session: int
+    turn: int
+    message: str
+
+    @property
+    def key(self) -> str:
+        return f"say:{self.session}:{self.turn}:{self.message}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HangUp:
+    """The agent said that its turn is over: close its input, so that its program ends."""
+
+    session: int
+    turn: int
+    occasion: str  # when it said so: an agent may go on, and be done again
+
+    @property
+    def key(self) -> str:
+        return f"hang-up:{self.session}:{self.turn}:{self.occasion}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Publish:
     """Commit leftovers, carry the branch over to our mirror, check it and push it."""
 
@@ -188,6 +214,8 @@ Action = (
     Prepare
     | SendToAgent
     | StartTurn
+    | Say
+    | HangUp
     | Publish
     | OpenPullRequest
     | RunCheck
@@ -206,6 +234,8 @@ Action = (
 CARRIED_OUT = (
     Prepare,
     StartTurn,
+    Say,
+    HangUp,
     Publish,
     OpenPullRequest,
     RunCheck,

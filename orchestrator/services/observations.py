@@ -13,7 +13,7 @@ from django.db.models import F, TextField
 from django.db.models.functions import Cast, Length
 
 from orchestrator.domain.actions import RunCheck
-from orchestrator.domain.prompts import plain
+from orchestrator.domain.prompts import one_line, plain
 from orchestrator.domain.snapshot import TurnEnd
 from orchestrator.models import (
     Check,
@@ -42,6 +42,7 @@ from orchestrator.services import alerts, events, jobs
 _MOST_USD = Decimal(999_999)  # what the column holds
 _MOST_TOKENS = 10**15
 _CONVERSATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,199}")
+MOST_REQUESTS = 20  # questions of one turn that are open at once
 CHECK_RUNS = 3  # how often a check whose run was lost is run at one head
 
 
@@ -170,20 +171,30 @@ def turn_progressed(
 
 
 def _telling(heard: Sequence[AgentEvent]) -> list[AgentEvent]:
-    """The last of each kind, and of each message that is confirmed: an agent that repeats itself a million times costs one row."""
+    """The last of each kind, of each question and of each message that is confirmed, in the order in which they were heard last: an agent
+    that repeats itself a million times costs one row."""
     last: dict[object, AgentEvent] = {}
     for place, event in enumerate(heard):
-        match event:
-            case Usage():
-                last[place] = event  # these are added up
-            case Confirmed(message=message):
-                last[message] = event
-            case _:
-                last[type(event)] = event
+        kind = _kind(event, place)
+        last.pop(kind, None)
+        last[kind] = event
     return list(last.values())
 
 
+def _kind(event: AgentEvent, place: int) -> object:
+    match event:
+        case Usage():
+            return place  # these are added up
+        case Confirmed(message=name) | NeedsInput(id=name):
+            return type(event), name
+        case _:
+            return type(event)
+
+
 def _hear(turn: Turn, event: AgentEvent, *, now: datetime) -> None:
+    if not isinstance(event, Started | Usage):
+        # Whatever it does after it said that it was done belongs to a turn that goes on.
+        turn.done_at, turn.done_ok = None, True
     match event:
         case Started(native_id=native_id):
             # It becomes an argument of the agent's next program.
@@ -196,14 +207,26 @@ def _hear(turn: Turn, event: AgentEvent, *, now: datetime) -> None:
         case NeedsInput():
             _asked(turn, event, now=now)
         case Usage():
-            turn.input_tokens = min(turn.input_tokens + event.input_tokens, _MOST_TOKENS)
-            turn.output_tokens = min(turn.output_tokens + event.output_tokens, _MOST_TOKENS)
-            turn.cost_usd = min(Decimal(turn.cost_usd) + Decimal(str(event.cost_usd)), _MOST_USD)
-        case TurnDone(why=why):
+            _count(turn, event)
+        case TurnDone(ok=ok, why=why):
+            turn.done_at, turn.done_ok = now, ok
             turn.last_words = _words(why, 2000) or turn.last_words
         case Confirmed(message=message):
             echoed = turn.messages.annotate(name=Cast("pk", TextField())).filter(name=_words(message, 40))
             echoed.filter(confirmed_at__isnull=True).update(confirmed_at=now)
+
+
+def _count(turn: Turn, used: Usage) -> None:
+    """A turn is one run: what an agent tells as the run's sum so far is the turn's, and never less than what was known."""
+    cost = Decimal(str(used.cost_usd))
+    if used.so_far:
+        turn.input_tokens = min(max(turn.input_tokens, used.input_tokens), _MOST_TOKENS)
+        turn.output_tokens = min(max(turn.output_tokens, used.output_tokens), _MOST_TOKENS)
+        turn.cost_usd = min(max(Decimal(turn.cost_usd), cost), _MOST_USD)
+    else:
+        turn.input_tokens = min(turn.input_tokens + used.input_tokens, _MOST_TOKENS)
+        turn.output_tokens = min(turn.output_tokens + used.output_tokens, _MOST_TOKENS)
+        turn.cost_usd = min(Decimal(turn.cost_usd) + cost, _MOST_USD)
 
 
 def _words(text: str, cap: int) -> str:
@@ -212,24 +235,44 @@ def _words(text: str, cap: int) -> str:
 
 
 def _asked(turn: Turn, event: NeedsInput, *, now: datetime) -> None:
+    """One question is open at a time; what is asked meanwhile comes after it, up to a number that nobody would answer."""
     request_id = _words(event.id, 200)
-    if turn.request is not None and turn.request["id"] == request_id:
+    known = [*([turn.request] if turn.request is not None else []), *turn.requests_behind]
+    if any(asked["id"] == request_id for asked in known) or len(known) > MOST_REQUESTS:
         return
-    turn.request = {
+    question = _words(event.question, 4000)
+    request = {
         "id": request_id,
         "kind": event.kind,
-        "question": _words(event.question, 4000),
+        "question": question,
         "options": [_words(option, 200) for option in event.options[:20]],
+        "context": storable(dict(event.context)),
         "asked_at": now.isoformat(),
     }
-    events.record(
-        kind="agent.asked", text=f"the agent asks: {turn.request['question'][:200]}", task=turn.session.task, at=now
-    )
+    if turn.request is None or "answer" in turn.request:
+        turn.request = request
+    else:
+        turn.requests_behind = [*turn.requests_behind, request]
+    events.record(kind="agent.asked", text=f"the agent asks: {question[:200]}", task=turn.session.task, at=now)
+
+
+def storable(value: object) -> object:
+    """JSON as the database can hold it: what an agent sent may have characters that no text can."""
+    match value:
+        case str():
+            return value.replace("\x00", "").encode(errors="replace").decode()
+        case dict():
+            return {str(storable(name)): storable(inner) for name, inner in value.items()}
+        case list() | tuple():
+            return [storable(inner) for inner in value]
+        case _:
+            return value
 
 
 @transaction.atomic
-def turn_ended(*, turn_id: int, state: RunState, now: datetime) -> Task | None:
-    """The turn's run is over and its journal is complete. None: it had been recorded, or bytes are still to come."""
+def turn_ended(*, turn_id: int, state: RunState, now: datetime, tells_its_end: bool = False) -> Task | None:
+    """The turn's run is over and its journal is complete. None: it had been recorded, or bytes are still to come. Words that were said into
+    it and that its agent did not read wait for the next turn."""
     Task.objects.filter(sessions__turns=turn_id).update(wake_at=now)
     turn = Turn.objects.select_for_update(of=("self",)).select_related("session__task__project").get(pk=turn_id)
     if turn.ended_at is not None or turn.journal_size < state.size:
@@ -238,8 +281,16 @@ def turn_ended(*, turn_id: int, state: RunState, now: datetime) -> Task | None:
         return None  # whoever started it says so, with the way out
     turn.started_at = turn.started_at or now
     turn.ended_at, turn.end, turn.detail = now, turn_end(state), _detail(state)
+    if turn.end == TurnEnd.FINISHED and tells_its_end and turn.done_at is None:
+        turn.end, turn.detail = TurnEnd.FAILED, f"{turn.detail}, in the middle of its turn"
+    if not turn.done_ok:
+        turn.end = TurnEnd.FAILED if turn.end == TurnEnd.FINISHED else turn.end
+        turn.detail = f"{turn.detail}: {one_line(turn.last_words)}"
     turn.exit_code, turn.dropped, turn.progress_at = state.exit_code, state.dropped, now
     turn.save()
+    turn.messages.filter(delivered_at__isnull=False, confirmed_at__isnull=True).update(
+        turn=None, delivered_at=None, deliveries=0
+    )
     text = f"turn {turn.n} ended: {turn.detail}"
     events.record(
         kind="turn.ended",

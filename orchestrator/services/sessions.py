@@ -129,6 +129,50 @@ def turn_unstartable(*, turn_id: int) -> None:
     Turn.objects.filter(pk=turn_id, started_at__isnull=True).delete()
 
 
+@transaction.atomic
+def begin_saying(*, turn_id: int, message_id: str, now: datetime) -> bool:
+    """The message belongs to the live turn from now on. False: it has been told, or the turn is over or about to be."""
+    Task.objects.filter(sessions__turns=turn_id).update(wake_at=now)
+    turn = Turn.objects.select_for_update().get(pk=turn_id)
+    message = Message.objects.select_for_update().get(pk=message_id)
+    if turn.ended_at is not None or message.delivered_at is not None or message.turn_id not in {None, turn_id}:
+        return False
+    if turn.done_at is not None and message.turn_id is None:
+        return False
+    Message.objects.filter(pk=message_id).update(turn=turn, session=turn.session_id)
+    return True
+
+
+@transaction.atomic
+def said(*, turn_id: int, message_id: str, now: datetime) -> None:
+    """The message is in the program's input. An agent echoes what it reads of a person's words; an answer it waits for."""
+    Task.objects.filter(sessions__turns=turn_id).update(wake_at=now)
+    turn = Turn.objects.select_for_update().select_related("session__task__project").get(pk=turn_id)
+    message = Message.objects.select_for_update().get(pk=message_id)
+    if turn.ended_at is not None and message.confirmed_at is None:
+        Message.objects.filter(pk=message_id).update(turn=None)  # too late to be read
+        return
+    message.delivered_at, message.deliveries = now, message.deliveries + 1
+    if message.answers is not None:
+        message.confirmed_at = now
+    message.save(update_fields=["delivered_at", "deliveries", "confirmed_at"])
+    events.record(kind="message.told", text="the agent was told while it worked", task=turn.session.task, at=now)
+
+
+@transaction.atomic
+def not_said(*, turn_id: int, message_id: str) -> None:
+    """The program takes no more: the message waits for the next turn."""
+    Message.objects.filter(pk=message_id, turn=turn_id, confirmed_at__isnull=True).update(turn=None)
+
+
+@transaction.atomic
+def may_hang_up(*, turn_id: int) -> bool:
+    """Whether the agent still is done, and has read everything."""
+    turn = Turn.objects.select_for_update().get(pk=turn_id)
+    unread = turn.messages.filter(confirmed_at__isnull=True).exists()
+    return turn.done_at is not None and turn.ended_at is None and not unread
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
     """What a turn left behind: the branch's head, and how many commits it has over its base."""

@@ -9,15 +9,17 @@ from orchestrator.domain.actions import (
     ClosePullRequest,
     DeleteBranch,
     EndSession,
+    HangUp,
     Merge,
     OpenPullRequest,
     Prepare,
     Publish,
     RunCheck,
+    Say,
     StartTurn,
     StopAgent,
 )
-from workers.executors import checks, ending, prepare, publish, pull_requests, turns
+from workers.executors import checks, ending, prepare, publish, pull_requests, talking, turns
 from workers.toolbox import Toolbox
 
 Outcome = Mapping[str, object]
@@ -26,6 +28,8 @@ Executor = Callable[[Any, int, Toolbox], Outcome]
 EXECUTORS: Mapping[type, Executor] = {
     Prepare: prepare.prepare,
     StartTurn: turns.start_turn,
+    Say: talking.say,
+    HangUp: talking.hang_up,
     StopAgent: turns.stop_agent,
     Publish: publish.publish,
     OpenPullRequest: pull_requests.open_pull_request,

@@ -111,8 +111,8 @@ def _event(found: Mapping[str, object]) -> Sequence[AgentEvent]:
         case "needs_input":
             return (_request(found),)
         case "usage":
-            used = {name: int(_number(found, name)) for name in ("input_tokens", "output_tokens")}
-            return (Usage(**used, cost_usd=_number(found, "cost_usd")),)
+            tokens = [int(_number(found, name)) for name in ("input_tokens", "output_tokens")]
+            return (Usage(input_tokens=tokens[0], output_tokens=tokens[1], cost_usd=_number(found, "cost_usd")),)
         case "confirmed":
             return (Confirmed(message=_text(found, "message")),)
         case "turn_done":
