@@ -9,7 +9,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 # The newest that runs on Node 20, the oldest Node that is still around.
 CLAUDE_CODE = "2.1.197"
-_PLATFORMS = {("linux", "x86_64"): "linux-x64", ("linux", "aarch64"): "linux-arm64", ("darwin", "arm64"): "darwin-arm64"}
+_PLATFORMS = {
+    ("linux", "x86_64"): "linux-x64",
+    ("linux", "aarch64"): "linux-arm64",
+    ("darwin", "arm64"): "darwin-arm64",
+}
 
 
 def claude_code() -> Path | None:

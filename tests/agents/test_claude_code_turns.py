@@ -13,7 +13,12 @@ from tests.scripted_model import Rule, Say, edit, read, sh
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
-WRONG = [read("README"), edit("README", "hello", "hello again"), sh("git commit -qam 'A first try'"), Say(text="I tried.")]
+WRONG = [
+    read("README"),
+    edit("README", "hello", "hello again"),
+    sh("git commit -qam 'A first try'"),
+    Say(text="I tried."),
+]
 RIGHT = [sh("echo fixed >> README && git commit -qam 'Fix it'"), Say(text="Fixed, and committed.")]
 
 
