@@ -73,7 +73,7 @@ def test_a_question_is_answered_in_the_turn_that_asks_it(installed: Installation
         assert here.turn(task).request["options"] == ["red", "blue"]  # type: ignore[index]  # it asks
         tasks.answer(task=task, request_id=request_id, answer="blue", actor=here.me)
         here.reach(task, TaskStatus.REVIEW_PENDING)
-        assert r'\"Which colour?\"=\"blue\"' in model.heard[-1].body
+        assert r"\"Which colour?\"=\"blue\"" in model.heard[-1].body
         assert Turn.objects.count() == 1
 
 

@@ -118,4 +118,6 @@ def _text(found: Found, name: str) -> str:
 def _number(found: Found, name: str) -> float:
     """A figure that can be added up: not negative, not absurd, not NaN."""
     value = found.get(name)
-    return float(value) if isinstance(value, int | float) and 0 <= value < _MOST else 0.0
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return 0.0
+    return float(value) if 0 <= value < _MOST else 0.0
