@@ -9,15 +9,16 @@ from datetime import datetime
 from decimal import Decimal
 
 from django.db import transaction
-from django.db.models import F, TextField
+from django.db.models import F, Q, TextField
 from django.db.models.functions import Cast, Length
 
-from orchestrator.domain.actions import RunCheck
+from orchestrator.domain.actions import RunCheck, Say, key_of
 from orchestrator.domain.prompts import one_line, plain
 from orchestrator.domain.snapshot import TurnEnd
 from orchestrator.models import (
     Check,
     Host,
+    Job,
     JournalChunk,
     Session,
     Task,
@@ -212,8 +213,20 @@ def _hear(turn: Turn, event: AgentEvent, *, now: datetime) -> None:
             turn.done_at, turn.done_ok = now, ok
             turn.last_words = _words(why, 2000) or turn.last_words
         case Confirmed(message=message):
-            echoed = turn.messages.annotate(name=Cast("pk", TextField())).filter(name=_words(message, 40))
-            echoed.filter(confirmed_at__isnull=True).update(confirmed_at=now)
+            _echoed(turn, _words(message, 40), now=now)
+
+
+def _echoed(turn: Turn, name: str, *, now: datetime) -> None:
+    """The agent has read a message of its turn, or one that somebody was about to put into it and that is not known to be there yet."""
+    mine = Q(turn=turn)
+    key = key_of(Say(session=turn.session_id, turn=turn.n, message=name))
+    if Job.objects.filter(key=f"{turn.session.task_id}:{key}", claims__gt=0).exists():
+        mine |= Q(turn__isnull=True)
+    unread = turn.session.task.messages.annotate(name=Cast("pk", TextField())).filter(
+        mine, name=name, confirmed_at__isnull=True
+    )
+    unread.filter(delivered_at__isnull=True).update(delivered_at=now, deliveries=F("deliveries") + 1)
+    unread.update(turn=turn, session=turn.session, confirmed_at=now)
 
 
 def _count(turn: Turn, used: Usage) -> None:

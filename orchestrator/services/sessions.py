@@ -130,39 +130,28 @@ def turn_unstartable(*, turn_id: int) -> None:
 
 
 @transaction.atomic
-def begin_saying(*, turn_id: int, message_id: str, now: datetime) -> bool:
-    """The message belongs to the live turn from now on. False: it has been told, or the turn is over or about to be."""
-    Task.objects.filter(sessions__turns=turn_id).update(wake_at=now)
+def may_say(*, turn_id: int, message_id: str) -> bool:
+    """Whether the message still waits and the turn goes on: an agent that is done is told with its next turn."""
     turn = Turn.objects.select_for_update().get(pk=turn_id)
-    message = Message.objects.select_for_update().get(pk=message_id)
-    if turn.ended_at is not None or message.delivered_at is not None or message.turn_id not in {None, turn_id}:
-        return False
-    if turn.done_at is not None and message.turn_id is None:
-        return False
-    Message.objects.filter(pk=message_id).update(turn=turn, session=turn.session_id)
-    return True
+    waits = Message.objects.filter(pk=message_id, turn__isnull=True).exists()
+    return waits and turn.ended_at is None and turn.done_at is None
 
 
 @transaction.atomic
 def said(*, turn_id: int, message_id: str, now: datetime) -> None:
-    """The message is in the program's input. An agent echoes what it reads of a person's words; an answer it waits for."""
+    """The message is in the program's input, and the turn's. A person's words are confirmed by the agent's echo, which may have been heard
+    already; an answer is what it waits for. Where the turn has ended before it read them, they go on waiting."""
     Task.objects.filter(sessions__turns=turn_id).update(wake_at=now)
-    turn = Turn.objects.select_for_update().select_related("session__task__project").get(pk=turn_id)
-    message = Message.objects.select_for_update().get(pk=message_id)
-    if turn.ended_at is not None and message.confirmed_at is None:
-        Message.objects.filter(pk=message_id).update(turn=None)  # too late to be read
+    turn = Turn.objects.select_for_update(of=("self",)).select_related("session__task__project").get(pk=turn_id)
+    message = Message.objects.select_for_update(of=("self",)).get(pk=message_id)
+    if message.delivered_at is not None or (turn.ended_at is not None and message.confirmed_at is None):
         return
+    message.turn, message.session = turn, turn.session
     message.delivered_at, message.deliveries = now, message.deliveries + 1
     if message.answers is not None:
         message.confirmed_at = now
-    message.save(update_fields=["delivered_at", "deliveries", "confirmed_at"])
+    message.save(update_fields=["turn", "session", "delivered_at", "deliveries", "confirmed_at"])
     events.record(kind="message.told", text="the agent was told while it worked", task=turn.session.task, at=now)
-
-
-@transaction.atomic
-def not_said(*, turn_id: int, message_id: str) -> None:
-    """The program takes no more: the message waits for the next turn."""
-    Message.objects.filter(pk=message_id, turn=turn_id, confirmed_at__isnull=True).update(turn=None)
 
 
 @transaction.atomic

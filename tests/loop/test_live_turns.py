@@ -134,7 +134,7 @@ def test_words_reach_an_agent_at_work_at_once_and_are_confirmed_by_its_echo() ->
 def test_words_whose_delivery_lost_its_reply_are_told_once() -> None:
     with talking() as here:
         here.port.lost = {"send"}
-        task = here.submit(script=script(AT_WORK, HEAR, REPEAT, CONFIRM, UNTIL_GO, FIX, DONE, UNTIL_THE_END))
+        task = here.submit(script=script(AT_WORK, HEAR, REPEAT, UNTIL_GO, CONFIRM, FIX, DONE, UNTIL_THE_END))
         here.until(lambda: here.turn(task).activity == "edit a file", "it is at work")
         message = tasks.send(task=task, text="mind the gap", actor=here.me)
         here.until(lambda: here.port.asked["send"] == 1, "the words are on their way")
@@ -146,6 +146,39 @@ def test_words_whose_delivery_lost_its_reply_are_told_once() -> None:
         here.reach(task, TaskStatus.REVIEW_PENDING)
         assert here.port.asked["send"] == 2
         assert here.heard(task).count("heard: say mind the gap") == 1
+        assert here.doubles() == 0
+
+
+def test_words_whose_delivery_was_never_known_are_not_told_again_when_the_agent_has_read_them() -> None:
+    read_and_done = steps(AT_WORK, HEAR, REPEAT, CONFIRM, FIX, DONE, UNTIL_THE_END)
+    with talking() as here:
+        here.port.lost = {"send"}
+        task = here.submit(script=by_turns(read_and_done, steps(DONE, UNTIL_THE_END)))
+        here.until(lambda: here.turn(task).activity == "edit a file", "it is at work")
+        message = tasks.send(task=task, text="mind the gap", actor=here.me)
+        here.until(lambda: here.turn(task).ended_at is not None, "the turn has ended")
+        here.hurry()
+        here.reach(task, TaskStatus.REVIEW_PENDING)
+        here.settle()
+        assert ends(task) == ["finished"]
+        assert Message.objects.get(pk=message.pk).turn == here.turn(task)
+        assert here.doubles() == 0
+
+
+def test_words_that_could_not_be_delivered_in_time_are_told_with_the_next_turn() -> None:
+    with talking() as here:
+        here.port.down = {"send"}
+        script_of_two = by_turns(steps(AT_WORK, UNTIL_GO, FIX, DONE, UNTIL_THE_END), steps(DONE, UNTIL_THE_END))
+        task = here.submit(script=script_of_two)
+        here.until(lambda: here.turn(task).activity == "edit a file", "it is at work")
+        tasks.send(task=task, text="mind the gap", actor=here.me)
+        here.until(lambda: here.port.asked["send"] > 0, "it was tried")
+        go(here, task)
+        here.until(lambda: ends(task) == ["finished", "finished"], "it had a second turn")
+        here.port.down = set()
+        here.hurry()
+        here.settle()
+        assert here.heard(task).count("mind the gap") == 1
         assert here.doubles() == 0
 
 

@@ -17,23 +17,21 @@ _NOBODY_LISTENS = frozenset({"not-live", "no-run"})  # the turn is over, or abou
 
 
 def say(action: Say, task_id: int, tools: Toolbox) -> Mapping[str, object]:
-    """The message is the turn's first, then it goes into the program's input under its own id, in which the host takes it once. An agent
-    that takes words only between turns is told with the next one."""
+    """Into the program's input under the message's id, under which the host takes it once. An agent that takes words only between turns is
+    told with its next one, and so is one whose program listens no more."""
     del task_id
     turn = _turn(action.session, action.turn)
     message = Message.objects.get(pk=action.message)
     data = _bytes(tools.agent(turn.session.agent), message)
-    if data is None or not sessions.begin_saying(turn_id=turn.pk, message_id=action.message, now=timezone.now()):
+    if data is None or not sessions.may_say(turn_id=turn.pk, message_id=action.message):
         return {"told": False}
-    failpoint("after_begin_saying")
     try:
         tools.host(turn.session.host).send(turn.run_id, message=action.message, data=data)
     except Refused as refused:
         if refused.code not in _NOBODY_LISTENS:
             raise
-        sessions.not_said(turn_id=turn.pk, message_id=action.message)
         return {"told": False}
-    failpoint("after_send")
+    failpoint("after_say")
     sessions.said(turn_id=turn.pk, message_id=action.message, now=timezone.now())
     return {"told": True}
 
