@@ -26,10 +26,13 @@ DONE = Say(text="That is all.")
 LONG = sh("sleep 600")
 
 
-def processes_of(turn: Turn) -> list[psutil.Process]:
-    """Everything that carries the turn's marker."""
-    marker = f"{turn.run_id}:"
-    return [one for one in psutil.process_iter() if environment(one).get("AO_RUN", "").startswith(marker)]
+def processes_of(here: Lab) -> list[psutil.Process]:
+    """Everything that carries the marker of one of this installation's turns."""
+    return [one for one in psutil.process_iter() if _of_a_turn(environment(one), str(here.home))]
+
+
+def _of_a_turn(known: dict[str, str], home: str) -> bool:
+    return known.get("AO_RUN", "").startswith("turn-") and known.get("HOME", "").startswith(home)
 
 
 def environment(process: psutil.Process) -> dict[str, str]:
@@ -39,13 +42,14 @@ def environment(process: psutil.Process) -> dict[str, str]:
         return {}
 
 
-def program_of(turn: Turn, claude: str) -> psutil.Process:
-    return next(one for one in processes_of(turn) if one.exe() == claude)
+def program_of(here: Lab, claude: str) -> psutil.Process:
+    return next(one for one in processes_of(here) if one.exe() == claude)
 
 
-def working(here: Lab, turn: Turn) -> bool:
+def at_work(here: Lab, turn: Turn) -> bool:
+    """Its tool's own program runs."""
     turn.refresh_from_db()
-    return turn.activity.startswith("Bash sleep") and any("sleep" in one.name() for one in processes_of(turn))
+    return turn.activity.startswith("Bash sleep") and any(one.name() == "sleep" for one in processes_of(here))
 
 
 def test_a_key_that_is_refused_fails_the_turn_and_after_three_more_a_human_is_called(installed: Installation) -> None:
@@ -91,14 +95,13 @@ def test_a_program_that_is_killed_leaves_nothing_and_its_conversation_goes_on(
     rules = Rule(match="Fix the failing", steps=[LONG]), Rule(match="Your program ended", steps=[FIX, DONE])
     with installed(*rules) as (here, model):
         task = here.submit()
-        here.until(lambda: working(here, here.turn(task)), "it is at work in its tool")
-        turn = here.turn(task)
-        program_of(turn, claude).send_signal(number)
-        here.until(lambda: Turn.objects.get(pk=turn.pk).ended_at is not None, "the turn has ended")
-        assert processes_of(turn) == []
+        here.until(lambda: at_work(here, here.turn(task)), "it is at work in its tool")
+        program_of(here, claude).send_signal(number)
+        here.until(lambda: Turn.objects.get(n=1).ended_at is not None, "the turn has ended")
+        assert processes_of(here) == []
+        assert Turn.objects.get(n=1).end != "finished"
         here.reach(task, TaskStatus.REVIEW_PENDING)
-        assert [one.end for one in Turn.objects.order_by("n")][1:] == ["finished"]
-        assert Turn.objects.get(pk=turn.pk).end != "finished"
+        assert Turn.objects.get(n=2).end == "finished"
         assert "Fix the failing test" in model.heard[-1].body
 
 
@@ -107,7 +110,7 @@ def test_an_interrupt_while_the_model_is_asked_is_no_finished_turn(installed: In
     with installed(*rules) as (here, model):
         task = here.submit()
         here.until(lambda: any("Fix the failing" in one.words for one in model.heard), "the model is asked")
-        program_of(here.turn(task), claude).send_signal(signal.SIGINT)
+        program_of(here, claude).send_signal(signal.SIGINT)
         here.reach(task, TaskStatus.REVIEW_PENDING)
         assert [turn.end for turn in Turn.objects.order_by("n")] == ["failed", "finished"]
 
