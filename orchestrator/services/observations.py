@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -259,7 +260,7 @@ def _asked(turn: Turn, event: NeedsInput, *, now: datetime) -> None:
         "kind": event.kind,
         "question": question,
         "options": [_words(option, 200) for option in event.options[:20]],
-        "context": storable(dict(event.context)),
+        "context": _storable(dict(event.context)),
         "asked_at": now.isoformat(),
     }
     if turn.request is None or "answer" in turn.request:
@@ -269,15 +270,17 @@ def _asked(turn: Turn, event: NeedsInput, *, now: datetime) -> None:
     events.record(kind="agent.asked", text=f"the agent asks: {question[:200]}", task=turn.session.task, at=now)
 
 
-def storable(value: object) -> object:
+def _storable(value: object) -> object:
     """JSON as the database can hold it: what an agent sent may have characters that no text can."""
     match value:
         case str():
             return value.replace("\x00", "").encode(errors="replace").decode()
         case dict():
-            return {str(storable(name)): storable(inner) for name, inner in value.items()}
+            return {str(_storable(name)): _storable(inner) for name, inner in value.items()}
         case list() | tuple():
-            return [storable(inner) for inner in value]
+            return [_storable(inner) for inner in value]
+        case float() if not math.isfinite(value):
+            return None
         case _:
             return value
 
@@ -293,12 +296,8 @@ def turn_ended(*, turn_id: int, state: RunState, now: datetime, tells_its_end: b
     if state.end is RunEnd.UNSTARTABLE and turn.started_at is None:
         return None  # whoever started it says so, with the way out
     turn.started_at = turn.started_at or now
-    turn.ended_at, turn.end, turn.detail = now, turn_end(state), _detail(state)
-    if turn.end == TurnEnd.FINISHED and tells_its_end and turn.done_at is None:
-        turn.end, turn.detail = TurnEnd.FAILED, f"{turn.detail}, in the middle of its turn"
-    if not turn.done_ok:
-        turn.end = TurnEnd.FAILED if turn.end == TurnEnd.FINISHED else turn.end
-        turn.detail = f"{turn.detail}: {one_line(turn.last_words)}"
+    turn.ended_at = now
+    turn.end, turn.detail = _judged(turn, state, tells_its_end=tells_its_end)
     turn.exit_code, turn.dropped, turn.progress_at = state.exit_code, state.dropped, now
     turn.save()
     turn.messages.filter(delivered_at__isnull=False, confirmed_at__isnull=True).update(
@@ -313,6 +312,17 @@ def turn_ended(*, turn_id: int, state: RunState, now: datetime, tells_its_end: b
         data={"end": turn.end, "exit_code": state.exit_code},
     )
     return turn.session.task
+
+
+def _judged(turn: Turn, state: RunState, *, tells_its_end: bool) -> tuple[TurnEnd, str]:
+    """How the turn ended and in which words: the run's end, and what the agent said of its turn or ought to have said."""
+    end, detail = turn_end(state), _detail(state)
+    failed = TurnEnd.FAILED if end is TurnEnd.FINISHED else end
+    if not turn.done_ok:
+        return failed, f"{detail}: {one_line(turn.last_words)}"
+    if tells_its_end and turn.done_at is None and end is TurnEnd.FINISHED:
+        return failed, f"{detail}, in the middle of its turn"
+    return end, detail
 
 
 def turn_end(state: RunState) -> TurnEnd:

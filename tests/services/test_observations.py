@@ -170,7 +170,9 @@ def test_an_echo_of_something_that_is_no_id_is_no_error(turn: Turn) -> None:
         Activity(tool="\x00", summary="\udfff" * 400),
         Said(text="\ud800\x00\x1b]52;c;eA==\x07"),
         NeedsInput(id="\x00\ud800" * 300, kind="question", question="\x00\ud800", options=("\x00",)),
-        NeedsInput(id="q", kind="permission", question="?", context={"\x00": ["\ud800", {"\udfff": 1.5}], "b": None}),
+        NeedsInput(
+            id="q", kind="permission", question="?", context={"\x00": ["\ud800", {"\udfff": 1.5}], "b": float("nan")}
+        ),
         Usage(input_tokens=10**12, output_tokens=10**12, cost_usd=1e12),
     ],
 )
