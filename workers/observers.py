@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 CHANNEL_LEASE = timedelta(seconds=20)
 WAIT = 5.0  # seconds a look waits for news
 PROGRAMS = ("claude", "codex", "aider", "opencode")
+LONGEST_LINE = 1024 * 1024  # bytes; an agent that asks for a permission shows all that it wants to write
 LOG_TAIL = 20_000  # bytes of a check's log that people and agents see
 
 
@@ -137,7 +138,7 @@ class HostChannel:
         head = transcripts.read(run=one.run, after=start, cap=offset - start)[0] if start < offset else b""
         text = head + data
         end = text.rfind(b"\n") + 1
-        if end == 0 and len(text) > transcripts.PAGE:
+        if end == 0 and len(text) > LONGEST_LINE:
             return [], offset + len(data)  # no line is that long: what is in it is transcript only
         lines = text[:end].splitlines() if agent is not None else []
         return [event for line in lines for event in (agent.read(line) if agent is not None else ())], start + end

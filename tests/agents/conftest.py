@@ -29,7 +29,7 @@ def installed(claude: str) -> Installation:
 
     @contextmanager
     def with_claude(*rules: Rule, **config: object) -> Iterator[tuple[Lab, ScriptedModel]]:
-        settings = {name: config.pop(name) for name in ("scm", "reassign_after") if name in config}
+        settings = {name: config.pop(name) for name in ("scm", "sandbox") if name in config}
         with scripted_model(rules) as model:
             agent_config = {"program": claude, **config}
             with lab(agent="claude-code", agent_config=agent_config, env=model.environment, **settings) as here:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from dataclasses import replace
 from uuid import uuid4
@@ -24,6 +25,10 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 FIX = sh("echo fixed >> README && git commit -qam 'Fix it'")
 DONE = Say(text="That is all.")
 LONG = sh("sleep 600")
+SANDBOXES = [
+    Sandbox.NONE,
+    pytest.param(Sandbox.BUBBLEWRAP, marks=pytest.mark.skipif(shutil.which("bwrap") is None, reason="no bubblewrap")),
+]
 
 
 def processes_of(here: Lab) -> list[psutil.Process]:
@@ -88,12 +93,14 @@ def test_an_answer_that_never_comes_whole_is_no_finished_turn(installed: Install
         assert [turn.end for turn in Turn.objects.order_by("n")] == ["failed", "finished"]
 
 
+@pytest.mark.parametrize("sandbox", SANDBOXES)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_program_that_is_killed_leaves_nothing_and_its_conversation_goes_on(
-    installed: Installation, claude: str, number: signal.Signals
+    installed: Installation, claude: str, number: signal.Signals, sandbox: Sandbox
 ) -> None:
+    """What its tools started is in sessions of its own, which no signal to its group would reach."""
     rules = Rule(match="Fix the failing", steps=[LONG]), Rule(match="Your program ended", steps=[FIX, DONE])
-    with installed(*rules) as (here, model):
+    with installed(*rules, sandbox=sandbox) as (here, model):
         task = here.submit()
         here.until(lambda: at_work(here, here.turn(task)), "it is at work in its tool")
         program_of(here, claude).send_signal(number)
