@@ -197,6 +197,11 @@ class Host(Protocol):
         """Write `data` to the run's stdin once per `message` id; sending the same id again does nothing."""
         ...
 
+    def close_input(self, run: str, *, timeout: float = 10) -> None:
+        """Say no more: the run's stdin is closed once every message that was sent is in it. Closing it again does nothing, nor does
+        closing that of a run that has ended."""
+        ...
+
     def renew(self, deadlines: Mapping[str, float], *, timeout: float = 10) -> None:
         """Move the absolute deadlines of fences (fence -> CLOCK_BOOTTIME seconds)."""
         ...
@@ -289,6 +294,9 @@ class Brief:
     turn: int
     prompt: str
     native_id: str | None = None  # the agent's own conversation id, when it has one and it is to be resumed
+    earlier: str = (
+        ""  # what this session was told in its earlier turns, for an agent that has no conversation to resume
+    )
     config: Mapping[str, object] = field(default_factory=dict)  # agentConfig of the project
     env: Mapping[str, str] = field(default_factory=dict)
 
@@ -328,21 +336,25 @@ class Said:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NeedsInput:
-    """The agent waits for a permission or an answer. `id` is unique within the turn."""
+    """The agent waits for a permission or an answer. `id` is unique within the turn; `context` is what the agent itself needs to have
+    back with the answer, as JSON can hold it."""
 
     id: str
     kind: str  # permission | question
     question: str
     options: tuple[str, ...] = ()
+    context: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What was used since the last such event: tokens, and money in USD where the agent tells."""
+    """What was used since the last such event: tokens, and money in USD where the agent tells. With `so_far` the figures are those of the
+    whole run up to now, for agents that tell sums."""
 
     input_tokens: int = 0
     output_tokens: int = 0
     cost_usd: float = 0.0
+    so_far: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -354,7 +366,8 @@ class Confirmed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnDone:
-    """The agent says that its turn is over; git judges whether it succeeded."""
+    """The agent says that its turn is over, and whether it came to its end; git judges what it achieved. Where the program's stdin was kept
+    open, it is closed then, which ends the program. Whatever the agent does or confirms afterwards begins its turn anew."""
 
     ok: bool
     why: str = ""
@@ -379,6 +392,12 @@ class Agent(Protocol):
         """The command that installs it, for the error that names it missing."""
         ...
 
+    @property
+    def tells_its_end(self) -> bool:
+        """Whether the program says at the end of every turn that it is over (`TurnDone`): one that ends without that word was cut off,
+        whatever its exit code."""
+        ...
+
     def check(self, config: Mapping[str, object]) -> None:
         """Raise `Refused(code="bad-agent-config")` naming key, value and accepted form."""
         ...
@@ -390,10 +409,11 @@ class Agent(Protocol):
         ...
 
     def say(self, *, message: str, text: str) -> bytes | None:
-        """The bytes that put a message into a live conversation, or None when this agent takes messages only between turns."""
+        """The bytes that put a message into a live conversation, or None when this agent takes messages only between turns. The agent
+        confirms the message by its id (`Confirmed`) when it has read it; one that it has not is told again with the next turn."""
         ...
 
-    def answer(self, *, request_id: str, answer: str) -> bytes | None:
+    def answer(self, *, asked: NeedsInput, answer: str) -> bytes | None:
         """The bytes that answer a request of a live turn, or None when the answer is told in the next turn."""
         ...
 

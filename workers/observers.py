@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 CHANNEL_LEASE = timedelta(seconds=20)
 WAIT = 5.0  # seconds a look waits for news
 PROGRAMS = ("claude", "codex", "aider", "opencode")
+LONGEST_LINE = 1024 * 1024  # bytes; an agent that asks for a permission shows all that it wants to write
 LOG_TAIL = 20_000  # bytes of a check's log that people and agents see
 
 
@@ -140,7 +141,7 @@ class HostChannel:
         head = transcripts.read(run=one.run, after=start, cap=offset - start)[0] if start < offset else b""
         text = head + data
         end = text.rfind(b"\n") + 1
-        if end == 0 and len(text) > transcripts.PAGE:
+        if end == 0 and len(text) > LONGEST_LINE:
             return [], offset + len(data)  # no line is that long: what is in it is transcript only
         lines = text[:end].splitlines() if agent is not None else []
         return [event for line in lines for event in (agent.read(line) if agent is not None else ())], start + end
@@ -148,7 +149,13 @@ class HostChannel:
     def _take_end(self, host: Host, one: Watched, state: RunState) -> None:
         now = timezone.now()
         if one.run.startswith("turn-"):
-            task = observations.turn_ended(turn_id=_id_of(one.run), state=state, now=now)
+            agent = self._tools.agents.get(one.agent)
+            task = observations.turn_ended(
+                turn_id=_id_of(one.run),
+                state=state,
+                now=now,
+                tells_its_end=agent is not None and agent.tells_its_end,
+            )
             if task is not None:
                 runner.decide_on(task.pk)
         elif one.run.startswith("check-"):

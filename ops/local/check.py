@@ -14,6 +14,9 @@ from pathlib import Path
 
 import psutil
 
+from ops.local import coding_agents
+from ops.local.errors import CannotRun
+
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = ROOT / "docs" / "openapi.yaml"
 # What some tests need beside Python packages; they skip, loudly, where it cannot be had.
@@ -79,15 +82,25 @@ STEPS = (
 # A worker that died is not started again: xdist then waits for ever for tests that nobody has.
 WHOLE_SUITE = Step(
     name="pytest",
-    words=["-m", "pytest", "-n", "2", "--dist", "loadfile", "--max-worker-restart", "0", "--durations", "12", "-q"],
+    words=["-m", "pytest", "-n", "2", "--dist", "loadfile", "--max-worker-restart", "0", "--durations", "12", "-q",
+           "--ignore", "tests/agents"],
     limit=45 * 60,
+)  # fmt: skip
+# Real programs of coding agents, over the whole loop, against a scripted model.
+AGENTS = "--agents"
+AGENTS_STAGE = Step(
+    name="agents",
+    words=["-m", "pytest", "-n", "2", "--max-worker-restart", "0", "--durations", "5", "-q", "tests/agents"],
+    limit=10 * 60,
 )
 A_DAY = 86_400.0
 
 
 def everything(arguments: Sequence[str]) -> int:
-    """Run every check, or, with arguments, pytest with them; gives the exit code."""
+    """Run every check but the agents' stage, or that with `--agents`, or pytest with other arguments; gives the exit code."""
     install_programs()
+    if list(arguments) == [AGENTS]:
+        return agents_stage()
     if arguments:
         return 0 if Step(name="pytest", words=["-m", "pytest", *arguments], limit=A_DAY).passes() else 1
     failed = [step.name for step in STEPS if not step.passes()]
@@ -97,6 +110,16 @@ def everything(arguments: Sequence[str]) -> int:
         failed.append("pytest")
     print(f"FAILED: {', '.join(failed)}" if failed else "everything passed", flush=True)
     return 1 if failed else 0
+
+
+def agents_stage() -> int:
+    """The tests with the real programs of coding agents; loudly left out where these cannot be had. Gives the exit code."""
+    try:
+        coding_agents.install_claude_code()
+    except CannotRun as error:
+        print(f"!! {error} The tests with the real program are SKIPPED", flush=True)
+        return 0
+    return 0 if AGENTS_STAGE.passes() else 1
 
 
 def schema_is_current() -> bool:

@@ -25,6 +25,8 @@ PROGRAMS = {
     "opencode": ("opencode", """sh -c 'exec opencode run "$(cat "$AO_PROMPT_FILE")"'"""),
     "aider": ("aider", """sh -c 'exec aider --yes-always --no-check-update --message-file "$AO_PROMPT_FILE"'"""),
 }
+# Plug-ins that can be told where their program is.
+TOLD_WHERE = frozenset({"claude-code"})
 INSTALL = {
     "claude-code": "npm install -g @anthropic-ai/claude-code",
     "codex": "npm install -g @openai/codex",
@@ -64,7 +66,7 @@ class Found:
     def agent(self, known: set[str]) -> tuple[str, dict[str, Any]]:
         """Choose the agent among the programs found: by its own plug-in where we have one, else as a plain command."""
         for name in self.programs:
-            return (name, {}) if name in known else ("command", {"command": PROGRAMS[name][1]})
+            return (name, found_at(name)) if name in known else ("command", {"command": PROGRAMS[name][1]})
         return "command", {}
 
     def told(self, key: str) -> list[str]:
@@ -85,6 +87,12 @@ class Found:
                 "forge: the built-in one; with GITHUB_TOKEN set before the project is registered, pull requests are GitHub's"
             ]
         return [f"project {key}: {self.remote}", f"branch: {self.default_branch}", *forge, tests, agents, *self.notes]
+
+
+def found_at(agent: str) -> dict[str, Any]:
+    """Settings that name the program by its path where an agent in its sandbox would not find it by its name."""
+    path = Path(shutil.which(PROGRAMS[agent][0]) or "/usr").resolve()
+    return {"program": str(path)} if agent in TOLD_WHERE and not path.is_relative_to("/usr") else {}
 
 
 def look(source: str) -> Found:

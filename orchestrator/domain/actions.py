@@ -62,6 +62,32 @@ class StartTurn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Say:
+    """Put a person's message or answer into the conversation of the live turn, where its agent takes such."""
+
+    session: int
+    turn: int
+    message: str
+
+    @property
+    def key(self) -> str:
+        return f"say:{self.session}:{self.turn}:{self.message}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HangUp:
+    """The agent said that its turn is over: close its input, so that its program ends."""
+
+    session: int
+    turn: int
+    occasion: str  # when it said so: an agent may go on, and be done again
+
+    @property
+    def key(self) -> str:
+        return f"hang-up:{self.session}:{self.turn}:{self.occasion}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Publish:
     """Commit leftovers, carry the branch over to our mirror, check it and push it."""
 
@@ -215,6 +241,8 @@ Action = (
     | Prepare
     | SendToAgent
     | StartTurn
+    | Say
+    | HangUp
     | Publish
     | OpenPullRequest
     | RunCheck
@@ -235,6 +263,8 @@ CARRIED_OUT = (
     ReadIssue,
     Prepare,
     StartTurn,
+    Say,
+    HangUp,
     Publish,
     OpenPullRequest,
     RunCheck,

@@ -13,6 +13,7 @@ from orchestrator.domain.actions import (
     ClosePullRequest,
     DeleteBranch,
     EndSession,
+    HangUp,
     Interrupt,
     Merge,
     OpenPullRequest,
@@ -20,6 +21,7 @@ from orchestrator.domain.actions import (
     Publish,
     ReadIssue,
     RunCheck,
+    Say,
     SendToAgent,
     Settle,
     StartTurn,
@@ -28,7 +30,16 @@ from orchestrator.domain.actions import (
 from orchestrator.domain.prompts import resume_words
 from orchestrator.domain.reactions import LOST_RACE, Reacted, merges, react
 from orchestrator.domain.rules import Priority, Trigger
-from orchestrator.domain.snapshot import JobFacts, JobState, Memory, PullFacts, SessionFacts, Snapshot, TurnEnd
+from orchestrator.domain.snapshot import (
+    JobFacts,
+    JobState,
+    Memory,
+    PullFacts,
+    SessionFacts,
+    Snapshot,
+    TurnEnd,
+    TurnFacts,
+)
 from orchestrator.domain.standing import status_of
 from orchestrator.domain.status import Outcome, TaskStatus
 from orchestrator.domain.triggers import asks, at_rest, died, held_triggers, live_turn, stopped
@@ -141,8 +152,7 @@ def _turns(snapshot: Snapshot, session: SessionFacts) -> Iterator[Action]:
     turn, attempt = snapshot.turn, snapshot.task.attempt
     waiting = any(message.turn is None for message in snapshot.messages)
     if turn is not None and turn.end is None:
-        if not turn.started:
-            yield StartTurn(session=session.id, turn=turn.n, attempt=attempt)
+        yield from _of_the_live_turn(snapshot, session, turn)
     elif turn is not None and not turn.published:
         yield Publish(session=session.id, turn=turn.n, attempt=attempt)
     elif snapshot.task.paused:
@@ -157,6 +167,19 @@ def _turns(snapshot: Snapshot, session: SessionFacts) -> Iterator[Action]:
             episode=0,
             text=resume_words(detail=turn.detail),
         )
+
+
+def _of_the_live_turn(snapshot: Snapshot, session: SessionFacts, turn: TurnFacts) -> Iterator[Action]:
+    """What a person says is said at once, unless the agent is done: then it is told with the next turn. The agent is done when it said so
+    and has read everything that was said to it."""
+    if not turn.started:
+        yield StartTurn(session=session.id, turn=turn.n, attempt=snapshot.task.attempt)
+    elif turn.done_at is None:
+        for message in snapshot.messages:
+            if message.turn is None and message.by_a_person:
+                yield Say(session=session.id, turn=turn.n, message=message.id)
+    elif all(message.confirmed for message in snapshot.messages if message.turn == turn.n):
+        yield HangUp(session=session.id, turn=turn.n, occasion=turn.done_at.isoformat())
 
 
 def _to_be_reviewed(snapshot: Snapshot, session: SessionFacts) -> bool:

@@ -27,8 +27,8 @@ class JobState(StrEnum):
 class TurnEnd(StrEnum):
     """How a turn ended, as far as the host can tell."""
 
-    FINISHED = "finished"  # the program ended by itself with exit code 0, or said that its turn was done
-    FAILED = "failed"  # the program ended by itself with another exit code
+    FINISHED = "finished"  # the program ended by itself with exit code 0
+    FAILED = "failed"  # ... with another one, or said that its turn failed, or did not say its end as it always does
     KILLED = "killed"  # something ended the program: a signal, its deadline, a lost guard
     STOPPED = "stopped"  # we stopped it
     UNSTARTABLE = "unstartable"
@@ -76,6 +76,7 @@ class TurnFacts:
     request: RequestFacts | None = None
     detail: str = ""
     last_words: str = ""
+    done_at: datetime | None = None  # when the agent said that it is over; its program may be waiting for more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +104,7 @@ class MessageFacts:
     created_at: datetime
     turn: int | None  # the turn that carried it; None while it waits
     confirmed: bool
+    by_a_person: bool = False  # words or an answer of a person: an agent at work may be told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

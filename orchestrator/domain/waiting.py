@@ -13,6 +13,8 @@ _WORDS = {
     "issue": "its issue",
     "prepare": "its workspace",
     "turn": "the agent's start",
+    "say": "a message to the agent",
+    "hang-up": "the end of the agent's turn",
     "stop": "the agent's stop",
     "publish": "the push",
     "open-pr": "the pull request",

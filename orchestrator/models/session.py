@@ -82,6 +82,11 @@ class Turn(models.Model):
         blank=True,
         help_text="The question that the agent waits for: id, kind, question, options, asked_at, answer.",
     )
+    requests_behind = models.JSONField(
+        default=list, blank=True, help_text="Questions that came while another was open; asked one after the other."
+    )
+    done_at = models.DateTimeField(null=True, blank=True, help_text="When the agent said that its turn was over.")
+    done_ok = models.BooleanField(default=True, help_text="Whether it said that it came to its end.")
     published_at = models.DateTimeField(null=True, blank=True)
     head_before = models.CharField(max_length=64, blank=True)
     head_after = models.CharField(max_length=64, blank=True)
@@ -132,6 +137,8 @@ class JournalChunk(models.Model):
 class Message(models.Model):
     """Words for an agent: recorded first, delivered once, confirmed by what the host or the agent shows."""
 
+    BY_A_PERSON = "send:person:"  # how the key of a person's own message begins
+
     id = models.UUIDField(primary_key=True, default=uuid.uuid4)
     task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="messages")
     session = models.ForeignKey(Session, null=True, on_delete=models.CASCADE, related_name="messages")
@@ -143,6 +150,9 @@ class Message(models.Model):
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
     text = models.TextField()
+    answers = models.JSONField(
+        null=True, blank=True, help_text="The question of a live turn that this answers, and the answer alone."
+    )
     turn = models.ForeignKey(Turn, null=True, blank=True, on_delete=models.SET_NULL, related_name="messages")
     created_at = models.DateTimeField(auto_now_add=True)
     delivered_at = models.DateTimeField(null=True, blank=True)
@@ -157,3 +167,8 @@ class Message(models.Model):
 
     def __str__(self) -> str:
         return f"message {self.id}"
+
+    @property
+    def by_a_person(self) -> bool:
+        """Somebody said it to the agent, of their own accord or in answer to it."""
+        return self.answers is not None or self.key.startswith(self.BY_A_PERSON)

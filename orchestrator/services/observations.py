@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,15 +10,16 @@ from datetime import datetime
 from decimal import Decimal
 
 from django.db import transaction
-from django.db.models import F, TextField
+from django.db.models import F, Q, TextField
 from django.db.models.functions import Cast, Length
 
-from orchestrator.domain.actions import RunCheck
-from orchestrator.domain.prompts import plain
+from orchestrator.domain.actions import RunCheck, Say, key_of
+from orchestrator.domain.prompts import one_line, plain
 from orchestrator.domain.snapshot import TurnEnd
 from orchestrator.models import (
     Check,
     Host,
+    Job,
     JournalChunk,
     Session,
     Task,
@@ -42,6 +44,7 @@ from orchestrator.services import alerts, events, jobs
 _MOST_USD = Decimal(999_999)  # what the column holds
 _MOST_TOKENS = 10**15
 _CONVERSATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,199}")
+MOST_REQUESTS = 20  # questions of one turn that are open at once
 CHECK_RUNS = 3  # how often a check whose run was lost is run at one head
 
 
@@ -170,20 +173,30 @@ def turn_progressed(
 
 
 def _telling(heard: Sequence[AgentEvent]) -> list[AgentEvent]:
-    """The last of each kind, and of each message that is confirmed: an agent that repeats itself a million times costs one row."""
+    """The last of each kind, of each question and of each message that is confirmed, in the order in which they were heard last: an agent
+    that repeats itself a million times costs one row."""
     last: dict[object, AgentEvent] = {}
     for place, event in enumerate(heard):
-        match event:
-            case Usage():
-                last[place] = event  # these are added up
-            case Confirmed(message=message):
-                last[message] = event
-            case _:
-                last[type(event)] = event
+        kind = _kind(event, place)
+        last.pop(kind, None)
+        last[kind] = event
     return list(last.values())
 
 
+def _kind(event: AgentEvent, place: int) -> object:
+    match event:
+        case Usage():
+            return place  # these are added up
+        case Confirmed(message=name) | NeedsInput(id=name):
+            return type(event), name
+        case _:
+            return type(event)
+
+
 def _hear(turn: Turn, event: AgentEvent, *, now: datetime) -> None:
+    if not isinstance(event, Started | Usage):
+        # Whatever it does after it said that it was done belongs to a turn that goes on.
+        turn.done_at, turn.done_ok = None, True
     match event:
         case Started(native_id=native_id):
             # It becomes an argument of the agent's next program.
@@ -196,14 +209,38 @@ def _hear(turn: Turn, event: AgentEvent, *, now: datetime) -> None:
         case NeedsInput():
             _asked(turn, event, now=now)
         case Usage():
-            turn.input_tokens = min(turn.input_tokens + event.input_tokens, _MOST_TOKENS)
-            turn.output_tokens = min(turn.output_tokens + event.output_tokens, _MOST_TOKENS)
-            turn.cost_usd = min(Decimal(turn.cost_usd) + Decimal(str(event.cost_usd)), _MOST_USD)
-        case TurnDone(why=why):
+            _count(turn, event)
+        case TurnDone(ok=ok, why=why):
+            turn.done_at, turn.done_ok = now, ok
             turn.last_words = _words(why, 2000) or turn.last_words
         case Confirmed(message=message):
-            echoed = turn.messages.annotate(name=Cast("pk", TextField())).filter(name=_words(message, 40))
-            echoed.filter(confirmed_at__isnull=True).update(confirmed_at=now)
+            _echoed(turn, _words(message, 40), now=now)
+
+
+def _echoed(turn: Turn, name: str, *, now: datetime) -> None:
+    """The agent has read a message of its turn, or one that somebody was about to put into it and that is not known to be there yet."""
+    mine = Q(turn=turn)
+    key = key_of(Say(session=turn.session_id, turn=turn.n, message=name))
+    if Job.objects.filter(key=f"{turn.session.task_id}:{key}", claims__gt=0).exists():
+        mine |= Q(turn__isnull=True)
+    unread = turn.session.task.messages.annotate(name=Cast("pk", TextField())).filter(
+        mine, name=name, confirmed_at__isnull=True
+    )
+    unread.filter(delivered_at__isnull=True).update(delivered_at=now, deliveries=F("deliveries") + 1)
+    unread.update(turn=turn, session=turn.session, confirmed_at=now)
+
+
+def _count(turn: Turn, used: Usage) -> None:
+    """A turn is one run: what an agent tells as the run's sum so far is the turn's, and never less than what was known."""
+    cost = Decimal(str(used.cost_usd))
+    if used.so_far:
+        turn.input_tokens = min(max(turn.input_tokens, used.input_tokens), _MOST_TOKENS)
+        turn.output_tokens = min(max(turn.output_tokens, used.output_tokens), _MOST_TOKENS)
+        turn.cost_usd = min(max(Decimal(turn.cost_usd), cost), _MOST_USD)
+    else:
+        turn.input_tokens = min(turn.input_tokens + used.input_tokens, _MOST_TOKENS)
+        turn.output_tokens = min(turn.output_tokens + used.output_tokens, _MOST_TOKENS)
+        turn.cost_usd = min(Decimal(turn.cost_usd) + cost, _MOST_USD)
 
 
 def _words(text: str, cap: int) -> str:
@@ -212,24 +249,46 @@ def _words(text: str, cap: int) -> str:
 
 
 def _asked(turn: Turn, event: NeedsInput, *, now: datetime) -> None:
+    """One question is open at a time; what is asked meanwhile comes after it, up to a number that nobody would answer."""
     request_id = _words(event.id, 200)
-    if turn.request is not None and turn.request["id"] == request_id:
+    known = [*([turn.request] if turn.request is not None else []), *turn.requests_behind]
+    if any(asked["id"] == request_id for asked in known) or len(known) > MOST_REQUESTS:
         return
-    turn.request = {
+    question = _words(event.question, 4000)
+    request = {
         "id": request_id,
         "kind": event.kind,
-        "question": _words(event.question, 4000),
+        "question": question,
         "options": [_words(option, 200) for option in event.options[:20]],
+        "context": _storable(dict(event.context)),
         "asked_at": now.isoformat(),
     }
-    events.record(
-        kind="agent.asked", text=f"the agent asks: {turn.request['question'][:200]}", task=turn.session.task, at=now
-    )
+    if turn.request is None or "answer" in turn.request:
+        turn.request = request
+    else:
+        turn.requests_behind = [*turn.requests_behind, request]
+    events.record(kind="agent.asked", text=f"the agent asks: {question[:200]}", task=turn.session.task, at=now)
+
+
+def _storable(value: object) -> object:
+    """JSON as the database can hold it: what an agent sent may have characters that no text can."""
+    match value:
+        case str():
+            return value.replace("\x00", "").encode(errors="replace").decode()
+        case dict():
+            return {str(_storable(name)): _storable(inner) for name, inner in value.items()}
+        case list() | tuple():
+            return [_storable(inner) for inner in value]
+        case float() if not math.isfinite(value):
+            return None
+        case _:
+            return value
 
 
 @transaction.atomic
-def turn_ended(*, turn_id: int, state: RunState, now: datetime) -> Task | None:
-    """The turn's run is over and its journal is complete. None: it had been recorded, or bytes are still to come."""
+def turn_ended(*, turn_id: int, state: RunState, now: datetime, tells_its_end: bool = False) -> Task | None:
+    """The turn's run is over and its journal is complete. None: it had been recorded, or bytes are still to come. Words that were said into
+    it and that its agent did not read wait for the next turn."""
     Task.objects.filter(sessions__turns=turn_id).update(wake_at=now)
     turn = Turn.objects.select_for_update(of=("self",)).select_related("session__task__project").get(pk=turn_id)
     if turn.ended_at is not None or turn.journal_size < state.size:
@@ -237,9 +296,13 @@ def turn_ended(*, turn_id: int, state: RunState, now: datetime) -> Task | None:
     if state.end is RunEnd.UNSTARTABLE and turn.started_at is None:
         return None  # whoever started it says so, with the way out
     turn.started_at = turn.started_at or now
-    turn.ended_at, turn.end, turn.detail = now, turn_end(state), _detail(state)
+    turn.ended_at = now
+    turn.end, turn.detail = _judged(turn, state, tells_its_end=tells_its_end)
     turn.exit_code, turn.dropped, turn.progress_at = state.exit_code, state.dropped, now
     turn.save()
+    turn.messages.filter(delivered_at__isnull=False, confirmed_at__isnull=True).update(
+        turn=None, delivered_at=None, deliveries=0
+    )
     text = f"turn {turn.n} ended: {turn.detail}"
     events.record(
         kind="turn.ended",
@@ -249,6 +312,17 @@ def turn_ended(*, turn_id: int, state: RunState, now: datetime) -> Task | None:
         data={"end": turn.end, "exit_code": state.exit_code},
     )
     return turn.session.task
+
+
+def _judged(turn: Turn, state: RunState, *, tells_its_end: bool) -> tuple[TurnEnd, str]:
+    """How the turn ended and in which words: the run's end, and what the agent said of its turn or ought to have said."""
+    end, detail = turn_end(state), _detail(state)
+    failed = TurnEnd.FAILED if end is TurnEnd.FINISHED else end
+    if not turn.done_ok:
+        return failed, f"{detail}: {one_line(turn.last_words)}"
+    if tells_its_end and turn.done_at is None and end is TurnEnd.FINISHED:
+        return failed, f"{detail}, in the middle of its turn"
+    return end, detail
 
 
 def turn_end(state: RunState) -> TurnEnd:

@@ -129,6 +129,39 @@ def turn_unstartable(*, turn_id: int) -> None:
     Turn.objects.filter(pk=turn_id, started_at__isnull=True).delete()
 
 
+@transaction.atomic
+def may_say(*, turn_id: int, message_id: str) -> bool:
+    """Whether the message still waits and the turn goes on: an agent that is done is told with its next turn."""
+    turn = Turn.objects.select_for_update().get(pk=turn_id)
+    waits = Message.objects.filter(pk=message_id, turn__isnull=True).exists()
+    return waits and turn.ended_at is None and turn.done_at is None
+
+
+@transaction.atomic
+def said(*, turn_id: int, message_id: str, now: datetime) -> None:
+    """The message is in the program's input, and the turn's. A person's words are confirmed by the agent's echo, which may have been heard
+    already; an answer is what it waits for. Where the turn has ended before it read them, they go on waiting."""
+    Task.objects.filter(sessions__turns=turn_id).update(wake_at=now)
+    turn = Turn.objects.select_for_update(of=("self",)).select_related("session__task__project").get(pk=turn_id)
+    message = Message.objects.select_for_update(of=("self",)).get(pk=message_id)
+    if message.delivered_at is not None or (turn.ended_at is not None and message.confirmed_at is None):
+        return
+    message.turn, message.session = turn, turn.session
+    message.delivered_at, message.deliveries = now, message.deliveries + 1
+    if message.answers is not None:
+        message.confirmed_at = now
+    message.save(update_fields=["turn", "session", "delivered_at", "deliveries", "confirmed_at"])
+    events.record(kind="message.told", text="the agent was told while it worked", task=turn.session.task, at=now)
+
+
+@transaction.atomic
+def may_hang_up(*, turn_id: int) -> bool:
+    """Whether the agent still is done, and has read everything."""
+    turn = Turn.objects.select_for_update().get(pk=turn_id)
+    unread = turn.messages.filter(confirmed_at__isnull=True).exists()
+    return turn.done_at is not None and turn.ended_at is None and not unread
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
     """What a turn left behind: the branch's head, and how many commits it has over its base."""

@@ -128,6 +128,7 @@ def _turn(turn: Turn) -> TurnFacts:
         resumes=turn.resumes,
         detail=turn.detail,
         last_words=turn.last_words,
+        done_at=turn.done_at,
         request=None
         if not asked
         else RequestFacts(
@@ -143,7 +144,16 @@ def _turn(turn: Turn) -> TurnFacts:
 def _messages(task: Task, session: Session | None) -> tuple[MessageFacts, ...]:
     current = session.pk if session is not None else None
     rows = task.messages.select_related("turn").only(
-        "task_id", "session_id", "trigger", "occasion", "episode", "created_at", "confirmed_at", "turn__n"
+        "task_id",
+        "session_id",
+        "key",
+        "trigger",
+        "occasion",
+        "episode",
+        "created_at",
+        "confirmed_at",
+        "answers",
+        "turn__n",
     )
     return tuple(
         MessageFacts(
@@ -155,6 +165,7 @@ def _messages(task: Task, session: Session | None) -> tuple[MessageFacts, ...]:
             created_at=row.created_at,
             turn=_turn_of(row, current),
             confirmed=row.confirmed_at is not None,
+            by_a_person=row.by_a_person,
         )
         for row in rows
     )

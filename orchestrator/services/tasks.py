@@ -7,6 +7,7 @@ import secrets
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import F
@@ -213,7 +214,7 @@ def send(*, task: Task, text: str, actor: Actor, key: str | None = None) -> Mess
     occasion = key or uuid.uuid4().hex
     message, created = Message.objects.get_or_create(
         task=task,
-        key=f"send:person:{occasion}"[:300],
+        key=f"{Message.BY_A_PERSON}{occasion}"[:300],
         defaults={
             "session": Session.objects.live().filter(task=task).first(),
             "occasion": occasion[:200],
@@ -236,7 +237,7 @@ def send(*, task: Task, text: str, actor: Actor, key: str | None = None) -> Mess
 
 @transaction.atomic
 def answer(*, task: Task, request_id: str, answer: str, actor: Actor) -> None:
-    """Answer what the agent asked. It is told with its next turn; answering twice does nothing."""
+    """Answer what the agent asked. It is told at once where it waits for the answer, else with its next turn; answering twice does nothing."""
     task = _locked(task)
     _still_open(task)
     turn = (
@@ -246,15 +247,14 @@ def answer(*, task: Task, request_id: str, answer: str, actor: Actor) -> None:
         .first()
     )
     if turn is None or turn.request is None:
+        if Message.objects.filter(task=task, answers__request__id=plain(request_id)).exists():
+            return  # and another question is open by now
         raise NotNow(f"the agent of {task} does not ask {request_id!r}")
     if "answer" in turn.request:
         return
     words = _text(answer, field="answer").strip()
     if not words:
         raise InvalidTask("answer", "answer must not be empty")
-    turn.request = {**turn.request, "answer": words, "answered_by": actor.name}
-    turn.progress_at = actor.at
-    turn.save(update_fields=["request", "progress_at"])
     Message.objects.get_or_create(
         task=task,
         key=f"answer:{turn.pk}:{request_id}"[:300],
@@ -264,14 +264,26 @@ def answer(*, task: Task, request_id: str, answer: str, actor: Actor) -> None:
             "occasion": f"answer-{request_id}"[:200],
             "author_id": actor.user.pk if actor.user is not None else None,
             "text": f"You asked: {turn.request['question']}\nThe answer is: {words}",
+            "answers": {"request": turn.request, "answer": words},
         },
     )
+    _next_question(turn, {**turn.request, "answer": words, "answered_by": actor.name})
+    turn.progress_at = actor.at
+    turn.save(update_fields=["request", "requests_behind", "progress_at"])
     _settle_question(task, Trigger.AGENT_NEEDS_INPUT, f"answered: {words[:200]}", actor)
     events.record(
         kind="human.answered", text=f"{actor.name} answered: {words[:200]}", task=task, actor=actor, at=actor.at
     )
     events.touch(task=task)
     _wake(task, actor)
+
+
+def _next_question(turn: Turn, answered: dict[str, Any]) -> None:
+    """What the turn asks from now on: the question that came next, else the one that was answered."""
+    if turn.requests_behind:
+        turn.request, *turn.requests_behind = turn.requests_behind
+    else:
+        turn.request = answered
 
 
 def _settle_question(task: Task, trigger: Trigger, words: str, actor: Actor) -> None:

@@ -162,6 +162,19 @@ def test_a_message_reaches_the_program_once_however_often_it_is_sent(machine: Ma
     assert output == b"first\nsecond\nthird\n"
 
 
+def test_an_input_that_is_closed_ends_behind_the_messages_and_takes_no_more(machine: Machine) -> None:
+    run = machine.run("cat; echo over", keep_stdin_open=True)
+    machine.host.start(run)
+    machine.host.send(run.id, message="m1", data=b"said\n")
+    machine.host.close_input(run.id)
+    assert refusal(lambda: machine.host.send(run.id, message="m2", data=b"too late\n")) == "not-live"
+    state, output = machine.ended(run)
+    assert (state.end, state.exit_code) == (RunEnd.EXITED, 0)
+    assert output == b"said\nover\n"
+    machine.host.close_input(run.id)
+    assert refusal(lambda: machine.host.close_input("nothing")) == "no-run"
+
+
 def test_a_message_to_a_run_that_ended_is_refused(machine: Machine) -> None:
     run = machine.run("echo", keep_stdin_open=True)
     machine.host.start(run)

@@ -10,13 +10,16 @@ from orchestrator.domain.actions import (
     ClosePullRequest,
     DeleteBranch,
     EndSession,
+    HangUp,
     OpenPullRequest,
     Prepare,
     Publish,
     RunCheck,
+    Say,
     StartTurn,
 )
 from orchestrator.domain.lifecycle import decide, outcome_of
+from orchestrator.domain.rules import Trigger
 from orchestrator.domain.snapshot import JobFacts, JobState, Policy, RequestFacts, TurnEnd
 from orchestrator.domain.status import Attention, Outcome, TaskStatus, attention_of
 from tests.domain.facts import (
@@ -67,6 +70,23 @@ def test_a_turn_that_was_not_started_yet_is_started_and_not_another() -> None:
 def test_while_the_agent_works_nothing_is_done() -> None:
     decision = decide(snapshot(turn=LIVE_TURN, pull=None))
     assert (decision.actions, decision.status) == ((), TaskStatus.WORKING)
+
+
+def test_a_persons_words_are_said_to_an_agent_at_work_and_a_rules_are_not() -> None:
+    person = replace(message(None, "p", turn=None), by_a_person=True)
+    rule = message(Trigger.CI_FAILED, "c", turn=None)
+    decision = decide(snapshot(turn=LIVE_TURN, pull=None, messages=(person, rule)))
+    assert decision.actions == (Say(session=5, turn=1, message=person.id),)
+
+
+def test_an_agent_that_is_done_is_hung_up_on_once_it_has_read_everything() -> None:
+    done = replace(LIVE_TURN, done_at=NOW)
+    unread = replace(message(None, "p"), by_a_person=True, confirmed=False)
+    waiting = replace(message(None, "q", turn=None), by_a_person=True)
+    assert decide(snapshot(turn=done, pull=None, messages=(unread, waiting))).actions == ()
+    read = replace(unread, confirmed=True)
+    hang_up = HangUp(session=5, turn=1, occasion=NOW.isoformat())
+    assert decide(snapshot(turn=done, pull=None, messages=(read, waiting))).actions == (hang_up,)
 
 
 @pytest.mark.parametrize("end", list(TurnEnd))

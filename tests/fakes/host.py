@@ -55,6 +55,7 @@ class FakeProcess:
     host: FakeHost
     started_at: datetime
     deadline: float | None
+    listening: bool  # its stdin is open
     stdin: bytearray = field(default_factory=bytearray)
     on_stdin: Callable[[bytes], None] | None = None
     output: bytearray = field(default_factory=bytearray)
@@ -302,10 +303,20 @@ class FakeHost:
                 raise Refused(f"there is no run {run}", code="no-run")
             if message in process.delivered:
                 return
-            if not process.live or not process.run.keep_stdin_open:
+            if not process.live or not process.listening:
                 raise Refused(f"run {run} takes no input", code="not-live")
             process.delivered.add(message)
             process.feed(data)
+
+    def close_input(self, run: str, *, timeout: float = 10) -> None:
+        del timeout
+        with self._call("close_input"):
+            process = self.processes.get(run)
+            if process is None:
+                raise Refused(f"there is no run {run}", code="no-run")
+            if process.live and process.listening:
+                process.listening = False
+                process.feed(b"")
 
     def renew(self, deadlines: Mapping[str, float], *, timeout: float = 10) -> None:
         del timeout
@@ -417,7 +428,9 @@ class FakeHost:
         self._stop_all(lambda process: process.run.fence == run.fence and process.run.epoch < run.epoch)
 
     def _launch(self, run: Run) -> None:
-        process = FakeProcess(run=run, host=self, started_at=self.clock(), deadline=run.deadline)
+        process = FakeProcess(
+            run=run, host=self, started_at=self.clock(), deadline=run.deadline, listening=run.keep_stdin_open
+        )
         self.processes[run.id] = process
         home = self.rooms[run.workspace].home
         self.files.update({f"{home}/{path}": data for path, data in run.files.items()})

@@ -93,6 +93,36 @@ def test_a_program_that_is_missing_is_named_with_the_way_out_and_found_after_a_r
         here.reach(task, TaskStatus.REVIEW_PENDING)
 
 
+def test_the_environment_of_a_project_may_name_secrets_which_are_read_when_the_agent_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MODEL_KEY", "sk-1234")
+    with lab(env={"API_KEY": "${MODEL_KEY}"}) as here:
+        task = here.submit(script=turns('test "$API_KEY" = sk-1234 && echo fixed >> README'))
+        here.reach(task, TaskStatus.REVIEW_PENDING)
+
+
+def test_a_secret_that_is_not_there_is_named_before_anything_is_started() -> None:
+    with lab(env={"API_KEY": "${NO_SUCH_KEY}"}) as here:
+        task = here.submit(script=turns(FIX))
+        here.reach(task, TaskStatus.FAILED)
+        assert "env of app needs ${NO_SUCH_KEY}" in task.reason
+
+
+def test_what_a_project_sets_for_its_own_agent_is_not_told_to_another_one() -> None:
+    with lab(agent="claude-code", agent_config={"model": "opus", "command": "no-such-agent"}) as here:
+        task = here.submit(agent="command")
+        here.reach(task, TaskStatus.FAILED)
+        assert "the agent `command` needs agentConfig.command" in task.reason
+
+
+def test_settings_that_claude_code_does_not_know_fail_with_what_it_takes() -> None:
+    with lab(agent="claude-code", agent_config={"modle": "opus"}) as here:
+        task = here.submit()
+        here.reach(task, TaskStatus.FAILED)
+        assert "agentConfig.modle is 'opus': this key is not known to claude-code" in task.reason
+
+
 def test_an_agent_that_nobody_knows_is_refused_when_the_task_is_made() -> None:
     with lab() as here, pytest.raises(InvalidTask, match="not a known agent"):
         here.submit(agent="hal")

@@ -142,6 +142,12 @@ def test_the_first_installed_agent_is_chosen_and_none_says_how_to_get_one(
     assert some.agent({"command", "codex"}) == ("codex", {})
     assert some.agent({"command"})[0] == "command"
     assert "codex" in str(some.agent({"command"})[1]["command"])
+    (programs / "claude").write_text("#!/bin/sh\n")
+    (programs / "claude").chmod(0o755)
+    both = register.look(str(repository))
+    # Its sandbox shows the system's programs, and others where they are named by their path.
+    assert both.agent({"command", "claude-code"}) == ("claude-code", {"program": str(programs / "claude")})
+    assert both.agent({"command"})[1]["command"].startswith("claude -p")
 
 
 def on_github() -> register.Found:

@@ -22,6 +22,7 @@ from orchestrator.ports import (
     RunState,
     Said,
     Started,
+    TurnDone,
     Usage,
 )
 from orchestrator.services import observations, projects, pull_requests, sessions, tasks, transcripts
@@ -121,6 +122,36 @@ def test_a_question_that_is_repeated_is_asked_once(turn: Turn) -> None:
     assert Event.objects.filter(kind="agent.asked").count() == 1
 
 
+def test_a_flood_of_questions_is_asked_up_to_a_number_that_somebody_may_answer(turn: Turn) -> None:
+    flood = [NeedsInput(id=str(n), kind="question", question="Which?") for n in range(1000)]
+    _progress(turn, 0, b"x", *flood)
+    turn.refresh_from_db()
+    assert turn.request is not None
+    assert [turn.request["id"], *(asked["id"] for asked in turn.requests_behind)] == [str(n) for n in range(21)]
+
+
+def test_figures_of_a_whole_run_are_not_added_up_and_others_are(turn: Turn) -> None:
+    _progress(turn, 0, b"x", Usage(input_tokens=10, output_tokens=1, cost_usd=0.22, so_far=True))
+    _progress(turn, 1, b"x", Usage(input_tokens=25, output_tokens=2, cost_usd=0.44, so_far=True))
+    _progress(turn, 2, b"x", Usage(so_far=True))
+    turn.refresh_from_db()
+    assert (turn.input_tokens, turn.output_tokens, float(turn.cost_usd)) == (25, 2, 0.44)
+    _progress(turn, 3, b"x", Usage(input_tokens=1, output_tokens=1, cost_usd=0.01))
+    turn.refresh_from_db()
+    assert (turn.input_tokens, turn.output_tokens, float(turn.cost_usd)) == (26, 3, 0.45)
+
+
+def test_what_was_heard_last_counts_in_the_order_in_which_it_was_said(turn: Turn) -> None:
+    _progress(
+        turn, 0, b"x", Activity(tool="a", summary=""), TurnDone(ok=False, why="no"), Activity(tool="b", summary="c")
+    )
+    turn.refresh_from_db()
+    assert (turn.done_at, turn.done_ok, turn.activity) == (None, True, "b c")
+    _progress(turn, 1, b"x", TurnDone(ok=True, why="yes"), Activity(tool="c", summary=""), TurnDone(ok=False, why="no"))
+    turn.refresh_from_db()
+    assert (turn.done_at is not None, turn.done_ok, turn.last_words) == (True, False, "no")
+
+
 def test_an_echo_of_somebody_elses_message_confirms_nothing(turn: Turn) -> None:
     message = tasks.send(task=turn.session.task, text="hello", actor=Actor(name="ada"))
     _progress(turn, 0, b"x", Confirmed(message=str(message.pk)))
@@ -139,6 +170,9 @@ def test_an_echo_of_something_that_is_no_id_is_no_error(turn: Turn) -> None:
         Activity(tool="\x00", summary="\udfff" * 400),
         Said(text="\ud800\x00\x1b]52;c;eA==\x07"),
         NeedsInput(id="\x00\ud800" * 300, kind="question", question="\x00\ud800", options=("\x00",)),
+        NeedsInput(
+            id="q", kind="permission", question="?", context={"\x00": ["\ud800", {"\udfff": 1.5}], "b": float("nan")}
+        ),
         Usage(input_tokens=10**12, output_tokens=10**12, cost_usd=1e12),
     ],
 )

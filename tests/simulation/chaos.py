@@ -138,13 +138,40 @@ class Chaos:
         if run.fate == "hangs":
             run.fate = "nothing"
             return
+        if run.talks and not self.talked_out(host, run):
+            return
+        if not run.talks:
+            self.work(host, run)
+        run.end = {"dies": TurnEnd.KILLED, "fails": TurnEnd.FAILED}.get(run.fate, TurnEnd.FINISHED)
+
+    def work(self, host: Host, run: Run) -> None:
         if run.fate == "commits" and run.session in host.workspaces:
             _, commits = host.workspaces[run.session]
             host.workspaces[run.session] = (
                 f"{self.world.forge.next_id():016x}{run.task:08x}{run.session:016x}",
                 commits + 1,
             )
-        run.end = {"dies": TurnEnd.KILLED, "fails": TurnEnd.FAILED}.get(run.fate, TurnEnd.FINISHED)
+
+    def talked_out(self, host: Host, run: Run) -> bool:
+        """Read what was said next, or die over it; else do the work once and be done with it; over when nothing more can be said. Now and
+        then a person says something."""
+        task = self.world.tasks[run.task - 1]
+        if len(run.said) < 2 and task.outcome is None and self.chance.random() < 0.2:
+            self.say(task)
+            return False
+        unread = [message for message in run.said if message not in run.echoed]
+        if unread and self.chance.random() < 0.1:
+            run.end = TurnEnd.KILLED
+        elif unread:
+            run.echoed.append(unread[0])
+            run.done_at = None
+            self.world.conversation[unread[0]] = self.world.conversation.get(unread[0], 0) + 1
+        elif run.done_at is None:
+            self.work(host, run)
+            run.done_at = self.world.now
+        else:
+            return run.closed
+        return False
 
     def check(self) -> None:
         waiting = [

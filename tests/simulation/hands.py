@@ -9,11 +9,13 @@ from orchestrator.domain.actions import (
     ClosePullRequest,
     DeleteBranch,
     EndSession,
+    HangUp,
     Merge,
     OpenPullRequest,
     Prepare,
     Publish,
     RunCheck,
+    Say,
     StartTurn,
     StopAgent,
 )
@@ -69,6 +71,8 @@ def _carry_out(world: World, task: TaskRow, job: JobRow) -> Iterator[None]:
             return _prepare(world, task, number)
         case StartTurn(session=number, turn=n):
             return _start_turn(world, task, number, n)
+        case Say() | HangUp() as talk:
+            return _talk(world, task, talk)
         case Publish(session=number, turn=n):
             return _publish(world, task, number, n)
         case OpenPullRequest():
@@ -150,6 +154,7 @@ def _planned(world: World, task: TaskRow, session: SessionRow, turn: TurnRow) ->
     host = world.host(session.host)
     span = world.policy.reassign_after
     boot = host.boot if host.boot is not None else host.clock(world.now)
+    fate = world.chance.choice(FATES)
     return Run(
         id=f"turn-{session.id}-{turn.n}",
         task=task.id,
@@ -158,8 +163,49 @@ def _planned(world: World, task: TaskRow, session: SessionRow, turn: TurnRow) ->
         turn=turn.n,
         messages=tuple(m.id for m in task.messages.values() if m.turn == (session.id, turn.n)),
         deadline=boot + span.total_seconds() if span is not None else None,
-        fate=world.chance.choice(FATES),
+        fate=fate,
+        talks=fate in {"commits", "nothing"} and (session.id + turn.n) % 2 == 0,
     )
+
+
+def _talk(world: World, task: TaskRow, talk: Say | HangUp) -> Iterator[None]:
+    if isinstance(talk, Say):
+        return _say(world, task, talk.session, talk.turn, talk.message)
+    return _hang_up(world, task, talk.session, talk.turn)
+
+
+def _say(world: World, task: TaskRow, number: int, n: int, name: str) -> Iterator[None]:
+    """A zombie that comes back between the look and the act finds the input closed, or the message in it already."""
+    session = _live(task, number)
+    turn = next(turn for turn in session.turns if turn.n == n)
+    message = next(message for message in task.messages.values() if message.id == name)
+    if message.turn is not None or turn.end is not None or turn.done_at is not None:
+        return
+    yield
+    host = world.host(session.host)
+    host.call()
+    run = host.runs.get(f"turn-{number}-{n}")
+    if run is None or not run.talks or (name not in run.said and (run.end is not None or run.closed)):
+        return
+    if name not in run.said:
+        run.said.append(name)
+    yield
+    if message.turn is None and turn.end is None:
+        message.turn = (number, n)
+        world.touch(task)
+
+
+def _hang_up(world: World, task: TaskRow, number: int, n: int) -> Iterator[None]:
+    session = _live(task, number)
+    turn = next(turn for turn in session.turns if turn.n == n)
+    unread = any(message.turn == (number, n) and not message.confirmed for message in task.messages.values())
+    if turn.done_at is None or turn.end is not None or unread:
+        return
+    yield
+    host = world.host(session.host)
+    host.call()
+    if (run := host.runs.get(f"turn-{number}-{n}")) is not None:
+        run.closed = True
 
 
 def _launch(world: World, task: TaskRow, run: Run) -> Run:

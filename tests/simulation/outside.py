@@ -39,6 +39,11 @@ class Run:
     fate: str
     end: TurnEnd | None = None
     asks: bool = False
+    talks: bool = False  # it takes words while it works, says when it is done, and ends when its input is closed
+    said: list[str] = field(default_factory=list)  # what is in its input besides its prompt
+    echoed: list[str] = field(default_factory=list)  # what of that it has read
+    done_at: float | None = None
+    closed: bool = False  # nothing more can be said to it
     seen: bool = False  # its end was looked at
 
 

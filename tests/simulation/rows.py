@@ -48,6 +48,10 @@ class MessageRow:
     turn: tuple[int, int] | None = None  # session and number
     confirmed: bool = False
 
+    @property
+    def by_a_person(self) -> bool:
+        return self.key.startswith(("person:", "answer:"))
+
 
 @dataclass(slots=True, kw_only=True)
 class JobRow:
@@ -74,6 +78,7 @@ class TurnRow:
     published: bool = False
     produced: bool = False
     request: RequestFacts | None = None
+    done_at: float | None = None
 
     def facts(self) -> TurnFacts:
         return TurnFacts(
@@ -86,6 +91,7 @@ class TurnRow:
             produced=self.produced,
             resumes=self.resumes,
             request=self.request,
+            done_at=at(self.done_at) if self.done_at is not None else None,
         )
 
 
@@ -214,6 +220,7 @@ def _message(message: MessageRow, session: SessionRow | None) -> MessageFacts:
         created_at=at(message.created_at),
         turn=turn,
         confirmed=message.confirmed,
+        by_a_person=message.by_a_person,
     )
 
 

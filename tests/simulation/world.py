@@ -25,7 +25,7 @@ from orchestrator.domain.rules import Rule, Trigger
 from orchestrator.domain.snapshot import JobState, Policy, RequestFacts, Snapshot, TurnEnd
 from orchestrator.domain.triggers import Hold, held_triggers
 from tests.simulation.outside import Broken, Forge, Host, Pull, Run
-from tests.simulation.rows import AskedRow, JobRow, MessageRow, SessionRow, TaskRow, at, seconds, snapshot_of
+from tests.simulation.rows import AskedRow, JobRow, MessageRow, SessionRow, TaskRow, TurnRow, at, seconds, snapshot_of
 
 LEASE = 30.0
 QUARANTINE_AFTER = 3
@@ -380,6 +380,7 @@ class World:
         run.seen = run.end is not None and turn is not None
         if turn is None or turn.end is not None or session.ended:
             return
+        self.hear(task, session, turn, run)
         if run.end is not None:
             turn.end, turn.started = run.end, run.end is not TurnEnd.UNSTARTABLE
             for message in task.messages.values():
@@ -390,6 +391,19 @@ class World:
             turn.request = RequestFacts(
                 id=run.id, kind="question", question="which?", asked_at=at(self.now), answered=False
             )
+            self.touch(task)
+
+    def hear(self, task: TaskRow, session: SessionRow, turn: TurnRow, run: Run) -> None:
+        """What a run that talks has echoed, whether it says that it is done, and, at its end, what it has not read."""
+        for message in task.messages.values():
+            mine = message.turn in {None, (session.id, turn.n)}
+            if message.id in run.echoed and mine and not message.confirmed:
+                message.turn, message.confirmed = (session.id, turn.n), True
+                self.touch(task)
+            elif run.end is not None and message.id in run.said and not message.confirmed:
+                message.turn = None if message.turn == (session.id, turn.n) else message.turn
+        if turn.done_at != run.done_at:
+            turn.done_at = run.done_at
             self.touch(task)
 
     # --- time -------------------------------------------------------------------------------------------------------------------------

@@ -98,4 +98,4 @@ def test_every_other_line_is_transcript_only(line: bytes) -> None:
 
 def test_it_takes_words_and_answers_between_turns_only() -> None:
     assert AGENT.say(message="m", text="hello") is None
-    assert AGENT.answer(request_id="q", answer="yes") is None
+    assert AGENT.answer(asked=NeedsInput(id="q", kind="question", question="Which?"), answer="yes") is None

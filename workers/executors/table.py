@@ -10,16 +10,18 @@ from orchestrator.domain.actions import (
     ClosePullRequest,
     DeleteBranch,
     EndSession,
+    HangUp,
     Merge,
     OpenPullRequest,
     Prepare,
     Publish,
     ReadIssue,
     RunCheck,
+    Say,
     StartTurn,
     StopAgent,
 )
-from workers.executors import checks, ending, issues, prepare, publish, pull_requests, turns
+from workers.executors import checks, ending, issues, prepare, publish, pull_requests, talking, turns
 from workers.toolbox import Toolbox
 
 Outcome = Mapping[str, object]
@@ -29,6 +31,8 @@ EXECUTORS: Mapping[type, Executor] = {
     ReadIssue: issues.read_issue,
     Prepare: prepare.prepare,
     StartTurn: turns.start_turn,
+    Say: talking.say,
+    HangUp: talking.hang_up,
     StopAgent: turns.stop_agent,
     Publish: publish.publish,
     OpenPullRequest: pull_requests.open_pull_request,

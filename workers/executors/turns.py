@@ -14,6 +14,7 @@ from orchestrator.models import Host, Session, Turn
 from orchestrator.ports import Brief, Command, Launch, Refused, Run, RunEnd, Sandbox
 from orchestrator.ports import Host as HostPort
 from orchestrator.services import sessions
+from orchestrator.services.references import resolved
 from workers.executors.specs import bring, mirror_on, spec_for
 from workers.failpoints import failpoint
 from workers.toolbox import Toolbox, sandbox_for
@@ -29,7 +30,9 @@ def start_turn(action: StartTurn, task_id: int, tools: Toolbox) -> Mapping[str, 
     session = Session.objects.select_related("task__project", "host", "workspace").get(pk=action.session)
     project = session.task.project
     agent = tools.agent(session.agent)
-    config = {**project.agent_config, **session.task.agent_config}
+    # What a project sets is meant for its own agent, not for another one that a task asks for.
+    general = project.agent_config if session.agent == project.agent else {}
+    config = {**general, **session.task.agent_config}
     agent.check(config)
     host = tools.host(session.host)
     turn = sessions.begin_turn(session_id=session.pk, n=action.turn, now=timezone.now())
@@ -42,8 +45,9 @@ def start_turn(action: StartTurn, task_id: int, tools: Toolbox) -> Mapping[str, 
         turn=turn.n,
         prompt=turn.prompt,
         native_id=session.native_id or None,
+        earlier=_earlier(turn),
         config=config,
-        env={str(key): str(value) for key, value in project.env.items()},
+        env={str(key): str(value) for key, value in resolved(project.env, of=f"env of {project.key}").items()},
     )
     run = _run(session, turn, agent.plan(brief), tools, host)
     known = session.host.kind == Host.Kind.LOCAL and _of_the_system(run.argv[0])
@@ -56,6 +60,11 @@ def start_turn(action: StartTurn, task_id: int, tools: Toolbox) -> Mapping[str, 
         raise Refused(f"{session.agent} cannot be started: {why}. {agent.install_hint}", code="agent-not-installed")
     sessions.turn_started(turn_id=turn.pk, now=timezone.now())
     return {"run": turn.run_id, "live": state.live}
+
+
+def _earlier(turn: Turn) -> str:
+    told = Turn.objects.filter(session=turn.session_id, n__lt=turn.n).order_by("n").values_list("prompt", flat=True)
+    return "\n\n".join(told)
 
 
 def _of_the_system(program: str) -> bool:

@@ -264,7 +264,7 @@ class Guard:
         """Put waiting messages into stdin in their order, each marked as done once it is all in the pipe."""
         while self._input is not None:
             if not self._pending and not self._next_piece():
-                if not self._keep_open:
+                if not self._keep_open or self._folder.last.exists():
                     self._close_input()
                 else:
                     self._want_input(wanted=False)

@@ -4,6 +4,7 @@ FENCE/runs/RUN/run.json    identity, written before the program runs: ids, nonce
                journal     stdout and stderr as they came, append-only
                dropped     how many bytes were over the cap, while it runs
                messages/   SEQUENCE.MESSAGE waits for the program's stdin, SEQUENCE.MESSAGE.done is in it
+               last        exists when nothing more is to be said: stdin is closed after the messages that wait
                deaf        exists when the program's stdin is closed
                control     FIFO by which the guard is told things
                exit        how it ended; its room is reserved beforehand, in exit.new
@@ -45,6 +46,7 @@ class RunFolder:
         self.journal = path / "journal"
         self.messages = path / "messages"
         self.control = path / "control"
+        self.last = path / "last"
         self.deaf = path / "deaf"
 
     def exists(self) -> bool:

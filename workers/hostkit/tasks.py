@@ -129,9 +129,19 @@ def send(call: Call) -> None:
     call.reply.send({})
 
 
+def close_input(call: Call) -> None:
+    """Let the guard close the program's stdin behind the messages that wait for it. None is taken from now on."""
+    folder = call.known_run()
+    with disk.locked(folder.path / "send.lock", until=call.until):
+        folder.last.touch()
+    folder.tell("inbox")
+    call.reply.send({})
+
+
 def _check_listening(folder: RunFolder) -> None:
     identity = folder.identity()
-    listening = identity is not None and identity["keep_stdin_open"] and not folder.deaf.exists()
+    closed = folder.deaf.exists() or folder.last.exists()
+    listening = identity is not None and identity["keep_stdin_open"] and not closed
     if not listening or folder.ending() is not None:
         raise Refused(f"run {folder.id} takes no input", code="not-live")
 
@@ -310,6 +320,7 @@ OPERATIONS: dict[str, Callable[[Call], None]] = {
     "stop": stop,
     "end": end,
     "send": send,
+    "close_input": close_input,
     "open_workspace": open_workspace,
     "remove_workspace": remove_workspace,
     "read": read,

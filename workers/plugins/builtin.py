@@ -11,6 +11,7 @@ from orchestrator.models import Host as HostRow
 from orchestrator.models import Project
 from orchestrator.ports import SCM, Agent, Host, Notifier, Refused, Tracker, Workspaces
 from workers.git.mirror import Mirror
+from workers.plugins.agents.claude_code import ClaudeCodeAgent
 from workers.plugins.agents.command import CommandAgent
 from workers.plugins.hosts.local import LocalHost
 from workers.plugins.hosts.ssh.host import SshHost
@@ -23,7 +24,7 @@ from workers.plugins.workspaces.worktree import WorktreeWorkspaces
 
 
 def _agents() -> Mapping[str, Agent]:
-    found: dict[str, Agent] = {"command": CommandAgent()}
+    found: dict[str, Agent] = {agent.name: agent for agent in (CommandAgent(), ClaudeCodeAgent())}
     for entry in entry_points(group="ao.agents"):
         found.setdefault(entry.name, entry.load()())
     return found

@@ -39,6 +39,7 @@ class CommandAgent:
     name: str = "command"
     program: str | None = None
     install_hint: str = "set agentConfig.command of the project to the program that is to run"
+    tells_its_end: bool = False
 
     def check(self, config: Mapping[str, object]) -> None:
         """Raise `Refused(code="bad-agent-config")` unless there is a command that can be split."""
@@ -72,9 +73,9 @@ class CommandAgent:
         del message, text
         return None
 
-    def answer(self, *, request_id: str, answer: str) -> bytes | None:
+    def answer(self, *, asked: NeedsInput, answer: str) -> bytes | None:
         """Answers are told with the next turn."""
-        del request_id, answer
+        del asked, answer
         return None
 
 
@@ -110,8 +111,8 @@ def _event(found: Mapping[str, object]) -> Sequence[AgentEvent]:
         case "needs_input":
             return (_request(found),)
         case "usage":
-            used = {name: int(_number(found, name)) for name in ("input_tokens", "output_tokens")}
-            return (Usage(**used, cost_usd=_number(found, "cost_usd")),)
+            tokens = [int(_number(found, name)) for name in ("input_tokens", "output_tokens")]
+            return (Usage(input_tokens=tokens[0], output_tokens=tokens[1], cost_usd=_number(found, "cost_usd")),)
         case "confirmed":
             return (Confirmed(message=_text(found, "message")),)
         case "turn_done":

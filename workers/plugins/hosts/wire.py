@@ -123,6 +123,9 @@ class WireHost:
     def send(self, run: str, *, message: str, data: bytes, timeout: float = 10) -> None:
         self._ask({"op": "send", "run": run, "message": message}, [data], timeout=timeout)
 
+    def close_input(self, run: str, *, timeout: float = 10) -> None:
+        self._ask({"op": "close_input", "run": run}, timeout=timeout)
+
     def renew(self, deadlines: Mapping[str, float], *, timeout: float = 10) -> None:
         self._ask({"op": "renew", "deadlines": dict(deadlines)}, timeout=timeout)
 
