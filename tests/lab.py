@@ -167,6 +167,11 @@ class Lab:
         """The clock by which is decided is moved; nothing sleeps."""
         self.ahead += span
 
+    def equip(self, tools: Toolbox) -> None:
+        """From here on the workers hold these."""
+        self.tools = tools
+        self.channel = HostChannel(host_name="local", holder="lab", tools=tools, wait=0)
+
     def forget(self) -> None:
         """All workers are new: nothing is known but what the database and the host hold."""
         connection.close()

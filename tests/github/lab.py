@@ -13,7 +13,6 @@ from tests.fakegithub.world import FULL, ROBOT_TOKEN, Pull
 from tests.lab import Lab, lab
 from workers import mirrors
 from workers.git.mirror import Mirror
-from workers.observers import HostChannel
 from workers.plugins.scms.github import people
 from workers.plugins.scms.github.project import forge, tracker
 
@@ -36,29 +35,29 @@ class GitHubLab:
 
 
 @contextmanager
-def github_lab(
-    files: Mapping[str, str] | None = None, *, ci: str = "test.sh", **settings: object
-) -> Iterator[GitHubLab]:
-    """A lab whose project is on GitHub; `ci` is the script that its runners run."""
+def github_lab(files: Mapping[str, str] | None = None, **settings: object) -> Iterator[GitHubLab]:
+    """A lab whose project is on GitHub; its runners run `test.sh`."""
+    with lab(files, **settings) as here, on_github(here) as made:
+        yield made
+
+
+@contextmanager
+def on_github(here: Lab) -> Iterator[GitHubLab]:
+    """Let the project of a lab be on GitHub."""
     people.MEMORY.forget()
-    with lab(files) as here:
-        bare = here.folder / f"{FULL}.git"
-        bare.parent.mkdir(parents=True)
-        here.repository.git("clone", "-q", "--bare", str(here.repository.path), str(bare))
-        with fake_github(here.folder) as github:
-            runners = Runners(github.world, script=ci)
-            github.world.people[REVIEWER] = "write"
-            here.set(
-                remote=github.clone_url,
-                scm={"plugin": "github", "apiUrl": github.base, "requiredChecks": ["ci"]},
-                **settings,
-            )
-            _move(here)
-            try:
-                yield GitHubLab(here, github, runners)
-            finally:
-                runners.join()
-            assert github.judge.offences == []
+    bare = here.folder / f"{FULL}.git"
+    bare.parent.mkdir(parents=True)
+    here.repository.git("clone", "-q", "--bare", str(here.repository.path), str(bare))
+    with fake_github(here.folder) as github:
+        runners = Runners(github.world, script="test.sh")
+        github.world.people[REVIEWER] = "write"
+        here.set(remote=github.clone_url, scm={"plugin": "github", "apiUrl": github.base, "requiredChecks": ["ci"]})
+        _move(here)
+        try:
+            yield GitHubLab(here, github, runners)
+        finally:
+            runners.join()
+        assert github.judge.offences == []
 
 
 def _move(here: Lab) -> None:
@@ -67,12 +66,13 @@ def _move(here: Lab) -> None:
     def mirror(row: Project) -> Mirror:
         return Mirror(path=here.folder / f"github-{row.pk}.git", remote_url=row.remote, token=lambda: ROBOT_TOKEN)
 
-    here.tools = replace(
-        here.tools,
-        mirror=mirror,
-        scm=lambda row: forge(row, mirror=mirror(row), token=lambda: ROBOT_TOKEN),
-        tracker=lambda row: tracker(row, token=lambda: ROBOT_TOKEN),
+    here.equip(
+        replace(
+            here.tools,
+            mirror=mirror,
+            scm=lambda row: forge(row, mirror=mirror(row), token=lambda: ROBOT_TOKEN),
+            tracker=lambda row: tracker(row, token=lambda: ROBOT_TOKEN),
+        )
     )
-    here.channel = HostChannel(host_name="local", holder="lab", tools=here.tools, wait=0)
     mirrors.fetch(here.project, here.tools, timeout=30)
     here.project.refresh_from_db()

@@ -15,6 +15,7 @@ from workers import runner
 from workers.observers import HostChannel
 from workers.plugins.builtin import machine_of
 from workers.plugins.hosts.ssh.host import SshHost
+from workers.toolbox import Toolbox
 
 
 @dataclass(slots=True, kw_only=True)
@@ -32,6 +33,10 @@ class SpareLab(labs.Lab):
         labs.Lab.step(self)
         runner.run_due(queues=[self.spare.queue], tools=self.tools)
         self.spare_channel.once()
+
+    def equip(self, tools: Toolbox) -> None:
+        labs.Lab.equip(self, tools)
+        self.spare_channel = HostChannel(host_name="spare", holder="lab", tools=tools, wait=0)
 
     def pin_anew(self) -> None:
         """Say that the key that the machine has now is the right one."""

@@ -91,6 +91,11 @@ class Machine:
         return f"198.18.{self.number}.2"
 
     @property
+    def gateway(self) -> str:
+        """Our end of its cable."""
+        return f"198.18.{self.number}.1"
+
+    @property
     def key(self) -> Path:
         """The private key that opens every account."""
         return self.folder / "key"
@@ -104,11 +109,11 @@ class Machine:
 
     def cut(self) -> None:
         """Swallow everything between here and there, silently: nobody is told that the way is closed."""
-        for where, theirs, device in ((), self.address, self.cable), (("-n", self.name), self._ours, "eth0"):
+        for where, theirs, device in ((), self.address, self.cable), (("-n", self.name), self.gateway, "eth0"):
             _run("ip", *where, "neigh", "replace", theirs, "lladdr", NOWHERE, "dev", device, "nud", "permanent")
 
     def heal(self) -> None:
-        for where, theirs, device in ((), self.address, self.cable), (("-n", self.name), self._ours, "eth0"):
+        for where, theirs, device in ((), self.address, self.cable), (("-n", self.name), self.gateway, "eth0"):
             _run("ip", *where, "neigh", "del", theirs, "dev", device)
 
     def unplug(self) -> None:
@@ -221,7 +226,7 @@ class Machine:
         self.folder.mkdir(exist_ok=True)
         _run("ip", "netns", "add", self.name)
         _run("ip", "link", "add", self.cable, "type", "veth", "peer", "name", "eth0", "netns", self.name)
-        here = [f"addr add {self._ours}/30 dev {self.cable}", f"link set {self.cable} up"]
+        here = [f"addr add {self.gateway}/30 dev {self.cable}", f"link set {self.cable} up"]
         there = [f"addr add {self.address}/30 dev eth0", "link set eth0 up", "link set lo up"]
         _run("ip", "-batch", "-", stdin="\n".join(here))
         _run("ip", "-n", self.name, "-batch", "-", stdin="\n".join(there))
@@ -277,10 +282,6 @@ class Machine:
         _run("ip", "link", "del", self.cable, check=False)
         _run("ip", "netns", "del", self.name, check=False)
         shutil.rmtree(self.folder)
-
-    @property
-    def _ours(self) -> str:
-        return f"198.18.{self.number}.1"
 
     @property
     def _first(self) -> int:

@@ -46,12 +46,12 @@ class ScriptedModel:
 
 
 @contextmanager
-def scripted_model(rules: Sequence[Rule]) -> Iterator[ScriptedModel]:
-    """Serve the rules until the block ends; answers that hang are let go of then."""
+def scripted_model(rules: Sequence[Rule], *, address: str = "127.0.0.1") -> Iterator[ScriptedModel]:
+    """Serve the rules until the block ends; answers that hang are let go of then. `address`: our end of a test machine's cable."""
     model = ScriptedModel(Script(rules=rules))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"model": model}))
+    server = ThreadingHTTPServer((address, 0), type("Handler", (_Handler,), {"model": model}))
     server.daemon_threads = True
-    model.url = f"http://127.0.0.1:{server.server_address[1]}"
+    model.url = f"http://{address}:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
