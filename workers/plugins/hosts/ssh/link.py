@@ -72,7 +72,7 @@ class Link:
                 return self._transport
             self._forget()
             if self._failure is not None and time.monotonic() < self._failure.again_at:
-                raise self._failure.error
+                raise self._failure.error.with_traceback(None)
             try:
                 self._transport = connect(self._machine, until=until)
             except PortError as error:
