@@ -42,7 +42,7 @@ class Link:
         self._transport: paramiko.Transport | None = None
         self._failure: _Failure | None = None
         self._failures = 0
-        self._closed = False
+        self._closed = threading.Event()
 
     def execute(self, command: str, *, until: float) -> paramiko.Channel:
         """Run a command line on the machine; its channel. Raises `Unavailable` or `Refused`."""
@@ -61,7 +61,7 @@ class Link:
 
     def close(self) -> None:
         """Hang up for good: calls that are under way fail, and connect no more."""
-        self._closed = True
+        self._closed.set()
         transport = self._transport
         if transport is not None:
             transport.close()
@@ -70,7 +70,7 @@ class Link:
         if not self._lock.acquire(timeout=_left(until)):
             raise Unavailable(f"{self._machine.name} does not answer yet")
         try:
-            if self._closed:
+            if self._closed.is_set():
                 raise Unavailable(f"{self._machine.name} is not reached in this way any more")
             if self._transport is not None and self._transport.is_active():
                 return self._transport
@@ -83,7 +83,7 @@ class Link:
                 self._remember(error)
                 raise
             self._transport, self._failure, self._failures = transport, None, 0
-            if self._closed:  # meanwhile
+            if self._closed.is_set():  # meanwhile
                 transport.close()
             return transport
         finally:
