@@ -174,11 +174,14 @@ class RuleAdmin(Told):
 
 @admin.register(Host)
 class HostAdmin(Told):
-    """Machines on which sessions run. Draining ones take no new sessions."""
+    """Machines on which sessions run. Draining ones take no new sessions. Those over SSH are added by `ao host add`, which looks first."""
 
     list_display = ("name", "kind", "address", "capacity", "draining", "seen_at", "trouble")
     list_filter = ("kind", "draining")
-    readonly_fields = ("boot_id", "facts", "seen_at", "silent_since", "trouble", "channel_holder", "channel_until")
+    readonly_fields = (
+        *("folder", "boot_id", "facts", "seen_at", "silent_since", "trouble", "channel_holder", "channel_until"),
+        "removed_at",
+    )
 
 
 @admin.register(NotificationChannel)

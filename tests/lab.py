@@ -46,7 +46,7 @@ from workers.plugins.hosts.local import LocalHost
 from workers.plugins.scms.local import LocalForge
 from workers.toolbox import Toolbox
 
-ALL = ["control", "effects", "host.local"]
+ALL = ["control", "effects", "host.local", "ssh.local"]
 PATIENCE = 90.0
 CHECKED = {"plugin": "local", "checks": {"tests": "sh test.sh"}}
 FIX = "echo fixed >> README; git commit -qam 'Fix it'"
@@ -171,6 +171,11 @@ class Lab:
         """From here on the workers hold these."""
         self.tools = tools
         self.channel = HostChannel(host_name="local", holder="lab", tools=tools, wait=0)
+
+    def elsewhere(self) -> None:
+        """From here on the host counts as another machine; the way to it stays as it is."""
+        Host.objects.update(kind=Host.Kind.SSH, address="me@elsewhere", host_key="ssh-ed25519 A", folder="elsewhere")
+        self.host.refresh_from_db()
 
     def forget(self) -> None:
         """All workers are new: nothing is known but what the database and the host hold."""

@@ -101,8 +101,10 @@ class HostChannel:
         mine = Q(channel_holder=self._holder) | Q(channel_until__isnull=True) | Q(channel_until__lte=now)
         if known_dead(holder):
             mine |= Q(channel_holder=holder)
-        changed = Host.objects.filter(mine, name=self._name).update(
-            channel_holder=self._holder, channel_until=now + CHANNEL_LEASE
+        changed = (
+            Host.objects.present()
+            .filter(mine, name=self._name)
+            .update(channel_holder=self._holder, channel_until=now + CHANNEL_LEASE)
         )
         return Host.objects.get(name=self._name) if changed else None
 

@@ -17,6 +17,7 @@ from orchestrator.ports import Host as HostPort
 from orchestrator.services.references import resolved
 from workers.git.mirror import Mirror
 from workers.plugins import builtin
+from workers.plugins.hosts.wire import WireHost
 from workers.plugins.scms.github.project import app_token
 
 
@@ -63,8 +64,23 @@ def _host(row: Host) -> HostPort:
         # A host that is reached otherwise from now on, or whose key was pinned anew, is another one.
         way = (row.name, row.kind, row.address, row.host_key, row.key_path, row.folder)
         if way not in _KEPT.hosts:
+            _hang_up(row.name)
             _KEPT.hosts[way] = builtin.host(row, home=Path(settings.AO_HOME))
         return _KEPT.hosts[way]
+
+
+def hang_up(name: str) -> None:
+    """Close what this process keeps open to a host that is not ours any more."""
+    with _KEPT.lock:
+        if _KEPT.pid == os.getpid():
+            _hang_up(name)
+
+
+def _hang_up(name: str) -> None:
+    for way in [way for way in _KEPT.hosts if way[0] == name]:
+        port = _KEPT.hosts.pop(way)
+        if isinstance(port, WireHost):
+            port.close()
 
 
 def mirror_of(project: Project) -> Mirror:

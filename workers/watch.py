@@ -16,7 +16,7 @@ from orchestrator.services import pruning
 from workers import runner, sweeps
 from workers.identity import myself
 from workers.observers import HostChannel
-from workers.toolbox import Toolbox, real
+from workers.toolbox import Toolbox, hang_up, real
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +81,7 @@ class Watch:
         served = {host.name: host for host in Host.objects.present().filter(Q(name__in=names) | over_ssh)}
         for name in self._channels.keys() - served.keys():
             self._channels.pop(name).stop()
+            hang_up(name)
         for name, host in served.items():
             if name not in self._channels or not self._threads[name].is_alive():
                 self._channels[name] = channel = HostChannel(host_name=name, holder=myself(), tools=tools)

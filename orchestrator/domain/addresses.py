@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import hashlib
 import re
 from dataclasses import dataclass
@@ -40,7 +41,11 @@ def parse_address(text: str) -> Address:
 
 def fingerprint(host_key: str) -> str:
     """A host key (`ssh-ed25519 AAAA...`) as `SHA256:...`, which is how every ssh client shows it. Raises ValueError."""
+    refused = ValueError(f"{host_key[:60]!r} is no host key: write its type and the key, as known_hosts files do")
     if not _HOST_KEY.fullmatch(host_key):
-        raise ValueError(f"{host_key[:60]!r} is no host key: write its type and the key, as known_hosts files do")
-    key = base64.b64decode(host_key.split()[1], validate=True)
+        raise refused
+    try:
+        key = base64.b64decode(host_key.split()[1], validate=True)
+    except binascii.Error as error:
+        raise refused from error
     return "SHA256:" + base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip("=")

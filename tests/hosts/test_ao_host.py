@@ -172,7 +172,7 @@ def _ao(here: Installation, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.e2e
-def test_from_a_bare_machine_to_a_first_run_in_two_commands(spare: Machine) -> None:
+def test_t20_from_a_bare_machine_to_a_first_run_and_back_to_a_bare_machine(spare: Machine) -> None:
     with installation() as here:
         repository = plain_repository(here.folder / "app", {"README": "hello\n"})
         config = here.folder / "agent-orchestrator.yaml"
@@ -201,3 +201,10 @@ def test_from_a_bare_machine_to_a_first_run_in_two_commands(spare: Machine) -> N
         wait_for(lambda: task()["status"] in {"review_pending", "mergeable", "failed", "stuck"}, "the change is there")
         assert (task()["status"], task()["host"]) == ("review_pending", "spare"), task()
         assert repository.ask("show", f"{task()['branch']}:WHERE") == spare.name
+
+        assert here.call("POST", f"/tasks/{task()['id']}/cancel/", json={}).status_code == 202
+        wait_for(lambda: here.call("GET", "/hosts/spare/").json()["live_sessions"] == 0, "its session is over")
+        wait_for(lambda: not spare.inside("sh", "-c", "ls /home/agent/.ao-host/*/rooms"), "its room is gone")
+        _ao(here, "host", "remove", "spare")
+        wait_for(lambda: not spare.processes("sshd: agent"), "it is cut off", seconds=10)
+        assert nothing_left(spare)

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.domain.snapshot import TurnEnd
 from orchestrator.domain.status import TaskStatus
-from orchestrator.models import Host, Turn
+from orchestrator.models import Turn
 from tests.lab import lab
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -18,7 +18,7 @@ SLOW = "cat > /dev/null; sleep 8; echo new > NEW; git add NEW; git commit -qm 'A
 
 def test_looks_keep_an_agent_alive_past_the_deadline_that_it_was_started_with() -> None:
     with lab(reassign_after=timedelta(seconds=6)) as here:
-        Host.objects.update(kind=Host.Kind.SSH)
+        here.elsewhere()
         task = here.submit(script=SLOW)
         here.reach(task, TaskStatus.REVIEW_PENDING)
         assert [turn.end for turn in Turn.objects.all()] == [TurnEnd.FINISHED]
@@ -26,7 +26,7 @@ def test_looks_keep_an_agent_alive_past_the_deadline_that_it_was_started_with() 
 
 def test_an_agent_that_nobody_looks_after_is_stopped_at_its_deadline() -> None:
     with lab(reassign_after=timedelta(seconds=2)) as here:
-        Host.objects.update(kind=Host.Kind.SSH)
+        here.elsewhere()
         task = here.submit(script="cat > /dev/null; sleep 60")
         here.reach(task, TaskStatus.WORKING)
         run = Turn.objects.get().run_id

@@ -192,6 +192,12 @@ def test_hosts_are_listed_and_drained(ao: Shell) -> None:
     assert Host.objects.get().capacity == 3
     failed(ao("host", "../x"), 1, "nothing here")
     failed(ao("host", "--drain"), 2, "which host")
+    assert "fast,big" in ao("host", "local", "--labels", "fast, big").stdout
+    assert Host.objects.get().labels == ["fast", "big"]
+    assert ao.json("host", "undrain", "local")["draining"] is False
+    assert ao.json("host", "drain", "local")["draining"] is True
+    assert [row["name"] for row in ao.json("host", "list")["hosts"]] == ["local"]
+    failed(ao("host", "drain", "nowhere"), 1, "nothing here")
 
 
 def test_tokens_are_made_listed_and_revoked(ao: Shell) -> None:

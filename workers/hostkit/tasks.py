@@ -208,8 +208,9 @@ def command(call: Call) -> None:
         outputs = [Spool(call.here.layout, reading, asked["output_cap"]) for reading, _ in taking]
         try:
             status = _attend(call, program, call.parts[0], feeding, outputs)
-        finally:
+        except BaseException:
             processes.slay(lambda: processes.descendants([os.getpid()]))
+            raise
     truncated = any(output.truncated for output in outputs)
     code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
     call.reply.send_files({"code": code, "truncated": truncated}, [output.file for output in outputs])

@@ -6,6 +6,7 @@ The machine needs python3 and git and holds no credential of ours: neither a key
 from __future__ import annotations
 
 import io
+import re
 import shlex
 import tarfile
 import time
@@ -14,7 +15,7 @@ from pathlib import Path
 import paramiko
 
 from orchestrator.ports import Refused, Unavailable
-from workers.hostkit import bridge, disk, release
+from workers.hostkit import bridge, release
 from workers.plugins.hosts import wire
 from workers.plugins.hosts.ssh.link import Link
 from workers.plugins.hosts.ssh.machine import Machine
@@ -25,6 +26,7 @@ NOISE = 64 * 1024  # bytes that a machine's start files may print before we are 
 TRIES = 3
 NO_PYTHON, NOT_INSTALLED, OLD_PYTHON, NO_GIT, NO_ROOM = 81, 82, 83, 84, 85
 OLDEST_PYTHON = (3, 9)
+_FOLDER = re.compile(r"[a-z0-9]{4,40}")
 _REFUSALS = {
     NO_PYTHON: ("no-python", "has no python3: install it (apt install python3)"),
     OLD_PYTHON: ("old-python", f"has a python3 that is older than {OLDEST_PYTHON[0]}.{OLDEST_PYTHON[1]}"),
@@ -49,7 +51,7 @@ exec python3 -I -S -c "$3" "$base" "$1" "$2"
 """
 # The archive on standard input becomes HOME/lib/VERSION by one rename.
 _INSTALL_PROGRAM = f"""
-import os, pathlib, sys, tarfile
+import os, pathlib, shutil, sys, tarfile
 base, folder, version = sys.argv[1:]
 home = pathlib.Path(base, folder)
 fresh = home / "lib" / (".%s.%d" % (version, os.getpid()))
@@ -73,6 +75,8 @@ try:
 except OSError as error:
     print("%s: %s" % (error.filename or home, error.strerror), file=sys.stderr)
     sys.exit({NO_ROOM})
+finally:
+    shutil.rmtree(fresh, ignore_errors=True)
 """
 _REMOVE = f"""{_BASE}
 rm -rf -- "$base/$1"
@@ -194,7 +198,8 @@ class SshHost(wire.WireHost):
     """The Host port for a machine over SSH: one connection, a few channels."""
 
     def __init__(self, machine: Machine) -> None:
-        disk.safe_name(machine.folder, "folder")
+        if not _FOLDER.fullmatch(machine.folder):
+            raise Refused(f"{machine.folder[:60]!r} is no name for a folder on {machine.name}", code="bad-folder")
         self._link = Link(machine)
         self._ssh = SshDial(machine, self._link)
         super().__init__(self._ssh, most=LINES)

@@ -42,6 +42,7 @@ class Link:
         self._transport: paramiko.Transport | None = None
         self._failure: _Failure | None = None
         self._failures = 0
+        self._closed = threading.Event()
 
     def execute(self, command: str, *, until: float) -> paramiko.Channel:
         """Run a command line on the machine; its channel. Raises `Unavailable` or `Refused`."""
@@ -59,8 +60,9 @@ class Link:
         return channel
 
     def close(self) -> None:
-        with self._lock:
-            transport, self._transport = self._transport, None
+        """Hang up for good: calls that are under way fail, and connect no more."""
+        self._closed.set()
+        transport = self._transport
         if transport is not None:
             transport.close()
 
@@ -68,18 +70,22 @@ class Link:
         if not self._lock.acquire(timeout=_left(until)):
             raise Unavailable(f"{self._machine.name} does not answer yet")
         try:
+            if self._closed.is_set():
+                raise Unavailable(f"{self._machine.name} is not reached in this way any more")
             if self._transport is not None and self._transport.is_active():
                 return self._transport
             self._forget()
             if self._failure is not None and time.monotonic() < self._failure.again_at:
-                raise self._failure.error
+                raise self._failure.error.with_traceback(None)
             try:
-                self._transport = connect(self._machine, until=until)
+                transport = connect(self._machine, until=until)
             except PortError as error:
                 self._remember(error)
                 raise
-            self._failure, self._failures = None, 0
-            return self._transport
+            self._transport, self._failure, self._failures = transport, None, 0
+            if self._closed.is_set():  # meanwhile
+                transport.close()
+            return transport
         finally:
             self._lock.release()
 
