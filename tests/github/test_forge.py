@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from orchestrator.ports import PullRequestSeen, PullState, Refused, Unavailable
 from tests.fakegithub.world import ROBOT, Pull
 from tests.github.conftest import BRANCH, Scene, proposal
-from workers.plugins.scms.github import people
+from workers.plugins.scms.github import logs, people
 
 
 def look(scene: Scene, number: int) -> PullRequestSeen:
@@ -141,6 +142,23 @@ def test_a_failed_check_carries_the_failing_part_of_its_log(scene: Scene) -> Non
         "AssertionError: 0 != 4",
         "##[error]Process completed with exit code 2.",
     ]
+
+
+def test_of_a_log_of_any_size_only_its_end_is_kept(scene: Scene) -> None:
+    head = scene.push()
+    number = scene.open()
+    noise = f"{'x' * 999}\n" * 100_000
+    scene.github.world.check(head, "unit", "failure", log=f"{noise}AssertionError: 0 != 4\n##[error]exit code 2\n")
+    tracemalloc.start()
+    try:
+        log = look(scene, number).checks[0].failing_log
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert log.endswith("AssertionError: 0 != 4\n##[error]exit code 2")
+    assert len(log) <= logs.CAP + 100
+    # The server's own copy is in this process, too: what is counted beyond it is ours.
+    assert peak < len(noise) + 20_000_000
 
 
 def test_a_check_that_was_run_again_counts_by_its_newest_run(scene: Scene) -> None:
