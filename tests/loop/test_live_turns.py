@@ -223,6 +223,27 @@ def test_words_that_come_when_it_is_done_begin_the_next_turn() -> None:
         assert here.heard(task, 2).count("one more thing") == 1
 
 
+def test_words_that_were_on_their_way_when_it_was_done_begin_the_next_turn() -> None:
+    with talking() as here:
+        here.port.down = {"send", "close_input"}
+        first = steps(AT_WORK, UNTIL_GO, FIX, DONE, UNTIL_THE_END)
+        task = here.submit(script=by_turns(first, steps(DONE, UNTIL_THE_END)))
+        here.until(lambda: here.turn(task).activity == "edit a file", "it is at work")
+        tasks.send(task=task, text="mind the gap", actor=here.me)
+        here.until(lambda: here.port.asked["send"] > 0, "it was tried")
+        go(here, task)
+        here.until(lambda: here.turn(task).done_at is not None, "it says that it is done")
+        tried = here.port.asked["send"]
+        here.port.down = {"close_input"}
+        here.hurry()
+        here.settle()
+        assert here.port.asked["send"] == tried
+        here.port.down = set()
+        here.hurry()
+        here.until(lambda: ends(task) == ["finished", "finished"], "it had a second turn")
+        assert here.heard(task).count("mind the gap") == 1
+
+
 def test_an_agent_that_takes_words_between_turns_only_is_told_with_the_next_one() -> None:
     with lab() as here:
         task = here.submit(script=f"cat; echo; {AT_WORK}; {UNTIL_GO}; {FIX}")
