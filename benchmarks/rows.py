@@ -6,6 +6,7 @@ import re
 import secrets
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
@@ -17,6 +18,10 @@ from django.utils import timezone
 from orchestrator.domain.status import Attention, TaskStatus
 from orchestrator.models import Host, Job, JournalChunk, Message, Project, PullRequest, Session, Task, Turn, Workspace
 from orchestrator.services import events
+from workers.git.mirror import Mirror
+from workers.plugins.scms.github import project as github
+from workers.plugins.scms.github import queries
+from workers.plugins.scms.github.forge import GitHubForge
 
 HEAD = "4f2d9c1ab37e58d06c1b9ffa2e7d3c5580e6a1b2"
 _PROMPTED = re.compile(rb"prompted (\d+\.\d+) (\d+)")
@@ -40,17 +45,42 @@ def ready(count: int) -> bool:
     return warm_ready() == count
 
 
-def prompted_at(task_id: int) -> float | None:
-    """When the agent of the task had read its whole prompt, by its own clock; None: it has not yet, as far as we have heard."""
-    for data in JournalChunk.objects.filter(run__in=_runs(task_id)).values_list("data", flat=True):
+def prompted_at(task_id: int, *, turn: int = 1) -> float | None:
+    """When the agent of the task had read a turn's whole prompt, by its own clock; None: it has not yet, as far as we have heard."""
+    for data in JournalChunk.objects.filter(run__in=_runs(task_id, turn)).values_list("data", flat=True):
         found = _PROMPTED.search(bytes(data))
         if found is not None and int(found.group(2)) > 0:
             return float(found.group(1))
     return None
 
 
-def _runs(task_id: int) -> list[str]:
-    return [f"turn-{pk}" for pk in Turn.objects.filter(session__task=task_id).values_list("pk", flat=True)]
+def _runs(task_id: int, turn: int) -> list[str]:
+    return [f"turn-{pk}" for pk in Turn.objects.filter(session__task=task_id, n=turn).values_list("pk", flat=True)]
+
+
+def move_to_github(remote: str, api_url: str) -> None:
+    """Let the project be on this GitHub, whose only check is `ci`."""
+    scm = {"plugin": "github", "apiUrl": api_url, "token": "${ACME_TOKEN}", "requiredChecks": ["ci"]}
+    Project.objects.update(remote=remote, scm=scm)
+
+
+def at_rest_with_pull(task_id: int) -> bool:
+    """Whether the task's pull request is open and its agent waits."""
+    done = Turn.objects.filter(session__task=task_id, n=1, published_at__isnull=False).exists()
+    return done and PullRequest.objects.filter(task=task_id, state="open").exists()
+
+
+def forge(mirror: Path, token: str) -> GitHubForge:
+    """The project's forge in this process, with a mirror of its own."""
+    project = Project.objects.get()
+    copy = Mirror(path=mirror, remote_url=project.remote, token=lambda: token)
+    copy.create(base_branch=project.default_branch)
+    return github.forge(project, mirror=copy, token=lambda: token)
+
+
+def queries_of(numbers: Sequence[int]) -> list[str]:
+    """The questions that a look at these pull requests asks."""
+    return [queries.pulls(numbers[at : at + queries.AT_ONCE]) for at in range(0, len(numbers), queries.AT_ONCE)]
 
 
 def open_tasks() -> int:

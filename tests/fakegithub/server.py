@@ -78,6 +78,7 @@ class FakeGitHub:
     asked: list[str] = field(default_factory=list)
     queries: list[str] = field(default_factory=list)
     weather: Weather | None = None
+    latency: float = 0.0  # seconds that each answer takes
     remaining: int = LIMIT
     reset_at: int = 0
 
@@ -152,6 +153,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _api(self, path: str, query: dict[str, str], raw: bytes) -> None:
         github, what = self.github, f"{self.command} {path}"
         github.asked.append(what)
+        time.sleep(github.latency)
         who = self._who()
         if who is None:
             self._say_json(401, {"message": "Bad credentials", "documentation_url": "https://docs.github.com/rest"}, [])
