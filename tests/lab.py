@@ -39,14 +39,14 @@ from orchestrator.services.reconcile import reconcile
 from tests.fakes.flaky import FlakyHost
 from tests.homes import hostkit_home
 from tests.repositories import Repository, open_folder
-from workers import mirrors, observers, runner, sweeps, toolbox
+from workers import looks, mirrors, runner, sweeps, toolbox
 from workers.git.mirror import Mirror
 from workers.observers import HostChannel
 from workers.plugins.hosts.local import LocalHost
 from workers.plugins.scms.local import LocalForge
 from workers.toolbox import Toolbox
 
-ALL = ["control", "effects", "host.local", "ssh.local"]
+ALL = ["control", "effects", "host.local"]
 PATIENCE = 90.0
 CHECKED = {"plugin": "local", "checks": {"tests": "sh test.sh"}}
 FIX = "echo fixed >> README; git commit -qam 'Fix it'"
@@ -125,9 +125,9 @@ class Lab:
         sweeps.reconcile_due()
         for task_id in Task.objects.filter(outcome="").values_list("pk", flat=True):
             reconcile(task_id=task_id, now=timezone.now() + self.ahead)
-        runner.run_due(queues=ALL, tools=self.tools)
+        runner.run_due(queues=[*ALL, self.host.queue], tools=self.tools)
         self.channel.once()
-        observers.observe_due_pull_requests(self.tools)
+        looks.observe_due_pull_requests(self.tools)
 
     def until(self, true: Callable[[], bool], what: str) -> None:
         """Step until the condition holds (a row that is not there yet does not hold); what the jobs say is told when it never does."""

@@ -9,7 +9,7 @@ from celery.signals import worker_ready, worker_shutting_down
 from django.utils import timezone
 
 from orchestrator.services.reconcile import reconcile
-from workers import mirrors, observers, runner, sweeps
+from workers import looks, mirrors, runner, sweeps
 from workers.toolbox import real
 from workers.watch import Watch
 
@@ -43,7 +43,7 @@ def look_after_projects(**_: object) -> None:
 
 @shared_task(ignore_result=True)
 def observe_pull_requests(**_: object) -> None:
-    observers.observe_due_pull_requests(real())
+    looks.observe_due_pull_requests(real())
 
 
 _WATCH = Watch()

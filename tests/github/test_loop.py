@@ -21,7 +21,7 @@ from tests.github.lab import REVIEWER, GitHubLab, github_lab
 from tests.lab import FIX, TRY, together, turns
 from tests.repositories import Repository
 from tests.web.serving import served
-from workers import observers
+from workers import looks
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -108,7 +108,7 @@ def test_d4_two_polls_and_two_workers_see_the_same_failure_and_send_once() -> No
         lab.runners.join()
         PullRequest.objects.update(poll_at=None)
         together(
-            *(lambda: observers.observe_due_pull_requests(here.tools),) * 2,
+            *(lambda: looks.observe_due_pull_requests(here.tools),) * 2,
             *(lambda: reconcile(task_id=task.pk, now=timezone.now()),) * 2,
         )
         reached(lab, task, TaskStatus.REVIEW_PENDING)
@@ -305,7 +305,7 @@ def test_a_bell_that_rings_during_a_look_makes_for_another_look() -> None:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(type(lab.github.graph), "execute", lambda _, *args, **more: ring_meanwhile(*args, **more))
-            observers.observe_due_pull_requests(here.tools)
+            looks.observe_due_pull_requests(here.tools)
         assert PullRequest.objects.get().poll_at is None
-        observers.observe_due_pull_requests(here.tools)
+        looks.observe_due_pull_requests(here.tools)
         assert (PullRequest.objects.get().poll_at or timezone.now()) > timezone.now()

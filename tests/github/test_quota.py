@@ -13,7 +13,7 @@ import pytest
 from orchestrator.models import Project, PullRequest, Task
 from orchestrator.ports import PullRequestSeen, PullState
 from tests.web import scenes
-from workers import observers, runner, toolbox
+from workers import looks, runner, toolbox
 from workers.plugins.scms.github import queries
 
 pytestmark = pytest.mark.django_db
@@ -71,15 +71,15 @@ def test_a_hundred_pull_requests_cost_less_than_five_points_each_an_hour(
         _open_pulls(scenes.project(f"p{key}", scm={"plugin": "github"}), 50, chance, first=key * 1000)
     meter = Meter(START, chance)
     tools = replace(toolbox.real(), scm=lambda _: meter)  # type: ignore[arg-type,return-value]  # it is only asked to observe
-    monkeypatch.setattr(observers.timezone, "now", lambda: meter.now)
+    monkeypatch.setattr(looks.timezone, "now", lambda: meter.now)
     monkeypatch.setattr(runner, "decide_on", lambda _: None)
     while meter.now < START + SPAN:
-        observers.observe_due_pull_requests(tools)
+        looks.observe_due_pull_requests(tools)
         meter.now += TICK
     hours = SPAN / timedelta(hours=1)
     assert meter.points / 100 / hours <= 5
     # Each project is one question at a time, and not one for each of its pull requests.
-    assert meter.calls / hours <= 2 * 3600 / observers.TOGETHER.total_seconds() / 2
+    assert meter.calls / hours <= 2 * 3600 / looks.TOGETHER.total_seconds() / 2
     assert not PullRequest.objects.filter(observed_at__lt=meter.now - timedelta(minutes=16)).exists()
 
 

@@ -15,7 +15,7 @@ from orchestrator.services.reconcile import reconcile
 from orchestrator.services.reviews import NewComment
 from tests.lab import CHECKED, FIX, NOTHING, TRY, lab, register, together, turns
 from tests.repositories import Repository
-from workers import mirrors, observers
+from workers import looks, mirrors
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -103,7 +103,7 @@ def test_d4_two_workers_and_a_poll_see_the_same_failure_and_send_once() -> None:
 
         def poll() -> None:
             PullRequest.objects.update(poll_at=timezone.now())
-            observers.observe_due_pull_requests(here.tools)
+            looks.observe_due_pull_requests(here.tools)
 
         task = here.submit(script=turns(TRY))
         here.until(lambda: _red(task) == 1, "its check is red")

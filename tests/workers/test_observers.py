@@ -15,7 +15,7 @@ from orchestrator.models import Check, Host, JournalChunk, PullRequest, Turn
 from orchestrator.ports import Refused, Unavailable
 from tests.homes import kill_serve
 from tests.lab import CHECKED, FIX, NOTHING, Lab, lab, turns
-from workers import mirrors, observers
+from workers import looks, mirrors
 from workers.observers import HostChannel
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -104,7 +104,7 @@ def test_a_repository_that_cannot_be_looked_at_is_said_on_its_project_until_it_c
             raise error
 
         tools = replace(here.tools, scm=broken)  # type: ignore[arg-type]
-        assert observers.observe_due_pull_requests(tools) == 0
+        assert looks.observe_due_pull_requests(tools) == 0
         here.project.refresh_from_db()
         assert here.project.notice == f"{here.repository.path}: {error}"
         task.refresh_from_db()

@@ -7,10 +7,10 @@ is gone on with by the next call: what has arrived is always the beginning of wh
 from __future__ import annotations
 
 import hashlib
-import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +20,7 @@ from workers.git.mirror import Mirror
 from workers.git.program import Deadline
 
 PIECE = 4 * 1024 * 1024
+KEPT = 24 * 3600.0  # seconds that a bundle is kept for the next try
 PACKING = 3600.0  # seconds that packing may take: it goes on behind the calls that wait for it
 _MISSING, _ELSEWHERE = 41, 42
 _PACKING: dict[Path, threading.Thread] = {}
@@ -112,7 +113,7 @@ class Replica:
         if packing is None or not packing.is_alive():
             if bundle.exists():
                 return bundle
-            shutil.rmtree(outgoing, ignore_errors=True)  # of commits that nobody waits for any more
+            _forget_old(outgoing)
             packing = threading.Thread(target=_caught(failed, lambda: self._make(bundle, sha, haves)), daemon=True)
             _PACKING[bundle] = packing
             packing.start()
@@ -161,6 +162,14 @@ class Replica:
             raise Refused(f"{self.name} has no git: install it (apt install git)", code="no-git")
         said = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or [f"exit code {done.code}"]
         raise Unavailable(f"the repository cannot be kept on {self.name}: {said[0][:300]}")
+
+
+def _forget_old(outgoing: Path) -> None:
+    """Delete what nobody came back for. Younger ones may be on their way, or being made."""
+    for bundle in outgoing.glob("*"):
+        with suppress(FileNotFoundError):  # another process forgets too
+            if bundle.stat().st_mtime < time.time() - KEPT:
+                bundle.unlink()
 
 
 @contextmanager
