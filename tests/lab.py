@@ -46,7 +46,7 @@ from workers.plugins.hosts.local import LocalHost
 from workers.plugins.scms.local import LocalForge
 from workers.toolbox import Toolbox
 
-ALL = ["control", "effects", "host.local"]
+ALL = ["control", "effects", "host.local", "ssh.local"]
 PATIENCE = 90.0
 CHECKED = {"plugin": "local", "checks": {"tests": "sh test.sh"}}
 FIX = "echo fixed >> README; git commit -qam 'Fix it'"
@@ -125,7 +125,7 @@ class Lab:
         sweeps.reconcile_due()
         for task_id in Task.objects.filter(outcome="").values_list("pk", flat=True):
             reconcile(task_id=task_id, now=timezone.now() + self.ahead)
-        runner.run_due(queues=[*ALL, self.host.queue], tools=self.tools)
+        runner.run_due(queues=ALL, tools=self.tools)
         self.channel.once()
         looks.observe_due_pull_requests(self.tools)
 
