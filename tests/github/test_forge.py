@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.ports import PullRequestSeen, PullState, Refused, Unavailable
-from tests.fakegithub.world import ROBOT, Pull
+from tests.fakegithub.world import ROBOT, ROBOT_TOKEN, Pull
 from tests.github.conftest import BRANCH, Scene, proposal
 from workers.plugins.scms.github import logs, people
 
@@ -230,6 +230,20 @@ def test_t2_our_own_approval_is_nobodys(scene: Scene) -> None:
     number = scene.open()
     scene.github.world.review(ROBOT, number, "APPROVED")
     assert [review.trusted for review in look(scene, number).reviews] == [False]
+
+
+def test_an_app_knows_its_own_words_although_it_is_called_otherwise_there(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.push()
+    number = scene.open()
+    world = scene.github.world
+    world.bots.add("acme-robot")
+    world.review(ROBOT, number, "COMMENTED", "", [("calc.py", 1, "mine")])
+    monkeypatch.setitem(world.tokens, ROBOT_TOKEN, f"{ROBOT}[bot]")
+    monkeypatch.setitem(world.people, f"{ROBOT}[bot]", "write")
+    people.MEMORY.forget()
+    assert [(comment.ours, comment.trusted) for comment in look(scene, number).comments] == [(True, False)]
 
 
 def test_t2_an_approval_says_which_head_it_was_for(scene: Scene) -> None:

@@ -21,6 +21,7 @@ from workers.plugins.scms.github.budget import Budget
 
 API = "https://api.github.com"
 ONE_CALL = 15  # seconds
+DOORS = 32  # connections that a thread keeps
 _SECONDARY = re.compile(r"secondary rate limit|abuse detection|too many requests", re.IGNORECASE)
 _SECONDARY_WAIT = timedelta(minutes=1)  # what GitHub asks for where it names no time
 _PRINTABLE = re.compile(r"[^\x20-\x7e]+")
@@ -158,6 +159,8 @@ class Client:
             )
         key = (self.api_url, token)
         if key not in _DOORS.open:
+            if len(_DOORS.open) >= DOORS:  # tokens of apps come and go
+                _DOORS.open.clear()
             _DOORS.open[key] = Github(
                 auth=Auth.Token(token),
                 base_url=self.api_url,
