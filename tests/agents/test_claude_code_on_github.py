@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -63,7 +65,8 @@ def claude_on_this_machine(program: str) -> Iterator[tuple[Lab, ScriptedModel]]:
 @contextmanager
 def claude_over_ssh(program: str) -> Iterator[tuple[Lab, ScriptedModel]]:
     with spare(files=FILES) as here, scripted_model(RULES, address=here.machine.gateway) as model:
-        here.set(**_settings(program, model))
+        installed = shutil.copy(program, here.machine.root / "usr/local/bin/claude")
+        here.set(**_settings(f"/{Path(installed).relative_to(here.machine.root)}", model))
         yield here, model
 
 
