@@ -54,8 +54,11 @@ def prompted_at(task_id: int, *, turn: int = 1) -> float | None:
     return None
 
 
-def _runs(task_id: int, turn: int) -> list[str]:
-    return [f"turn-{pk}" for pk in Turn.objects.filter(session__task=task_id, n=turn).values_list("pk", flat=True)]
+def _runs(task_id: int, turn: int | None = None) -> list[str]:
+    """The runs of a task's turns, or of one of them."""
+    turns = Turn.objects.filter(session__task=task_id)
+    asked = turns.filter(n=turn) if turn is not None else turns
+    return [f"turn-{pk}" for pk in asked.values_list("pk", flat=True)]
 
 
 def move_to_github(remote: str, api_url: str) -> None:

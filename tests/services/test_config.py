@@ -336,12 +336,15 @@ def test_a_refused_reference_does_not_show_what_it_refers_to() -> None:
     assert "${TOKEN}" in said
 
 
-def test_references_are_read_where_they_take_effect() -> None:
-    applied(project(env={"REGION": "${REGION}"}), REGION="eu-1")
+def test_references_in_an_environment_are_kept_unread_until_they_take_effect() -> None:
+    applied(project(env={"REGION": "${REGION}", "LEVEL": 3}), REGION="eu-1")
 
-    assert Project.objects.get().env == {"REGION": "eu-1"}
+    row = Project.objects.get()
+    assert row.env == {"REGION": "${REGION}", "LEVEL": "3"}
+    assert "eu-1" not in str(row.settings_extra)
     assert yaml.safe_load(applying.export(env={"REGION": "eu-1"}))["projects"]["my-app"]["env"] == {
-        "REGION": "${REGION}"
+        "REGION": "${REGION}",
+        "LEVEL": 3,
     }
 
 

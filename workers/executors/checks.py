@@ -11,7 +11,7 @@ from orchestrator.domain.actions import RunCheck
 from orchestrator.models import Check, Host, PullRequest, Task, Workspace
 from orchestrator.ports import Refused, Run
 from orchestrator.services import checks
-from workers.executors.specs import detached_spec, must_stand
+from workers.executors.specs import detached_spec, environment_of, must_stand
 from workers.toolbox import Toolbox, sandbox_for
 
 LONGEST = timedelta(minutes=30)  # a check that runs longer has failed
@@ -57,7 +57,7 @@ def _run(check: Check, workspace: Workspace, command: str, host: Host, mirror: s
             "CI": "true",
             "AO_CHECK": check.name,
             "AO_HEAD": check.head_sha,
-            **{str(k): str(v) for k, v in project.env.items()},
+            **environment_of(project),
         },
         sandbox=sandbox_for(project, host),
         readonly=(mirror,),

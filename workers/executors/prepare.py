@@ -11,7 +11,7 @@ from orchestrator.domain.actions import Prepare
 from orchestrator.models import Session, Workspace
 from orchestrator.ports import Host, Refused, Run, WorkspaceSpec
 from orchestrator.services import observations, sessions
-from workers.executors.specs import bring, must_stand, spec_for
+from workers.executors.specs import bring, environment_of, must_stand, spec_for
 from workers.failpoints import failpoint
 from workers.git.program import Deadline
 from workers.toolbox import Toolbox, sandbox_for
@@ -65,7 +65,7 @@ def _setup(session: Session, workspace: str, mirror: str) -> Run:
         epoch=session.epoch,
         workspace=workspace,
         argv=("/bin/sh", "-c", "\n".join(lines)),
-        env={str(key): str(value) for key, value in project.env.items()},
+        env=environment_of(project),
         sandbox=sandbox_for(project, session.host),
         readonly=(mirror, *project.symlinks.values()),
     )

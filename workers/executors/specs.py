@@ -5,6 +5,7 @@ from __future__ import annotations
 from orchestrator.models import Host, Project, Session, Workspace
 from orchestrator.ports import Host as HostPort
 from orchestrator.ports import Unavailable, WorkspaceSpec
+from orchestrator.services.references import resolved
 from orchestrator.services.sessions import Overtaken
 from workers.git.replica import Replica
 from workers.toolbox import Toolbox, sandbox_for
@@ -41,6 +42,11 @@ def bring(sha: str, host: Host, project: Project, tools: Toolbox, *, timeout: fl
         mirror = tools.mirror(project)
         path = mirror_on(host, project, tools)
         Replica(mirror=mirror, host=tools.host(host), name=host.name, path=path).bring(sha, timeout=timeout)
+
+
+def environment_of(project: Project) -> dict[str, str]:
+    """The project's own environment for what runs in its workspaces: ${NAME} is read where it is used. Refused code: `secret-missing`."""
+    return {str(key): str(value) for key, value in resolved(project.env, of=f"env of {project.key}").items()}
 
 
 def must_stand(workspace: Workspace, host: HostPort) -> None:

@@ -14,8 +14,7 @@ from orchestrator.models import Host, Session, Turn
 from orchestrator.ports import Brief, Command, Launch, Refused, Run, RunEnd, Sandbox
 from orchestrator.ports import Host as HostPort
 from orchestrator.services import sessions
-from orchestrator.services.references import resolved
-from workers.executors.specs import bring, mirror_on, spec_for
+from workers.executors.specs import bring, environment_of, mirror_on, spec_for
 from workers.failpoints import failpoint
 from workers.toolbox import Toolbox, sandbox_for
 
@@ -47,7 +46,7 @@ def start_turn(action: StartTurn, task_id: int, tools: Toolbox) -> Mapping[str, 
         native_id=session.native_id or None,
         earlier=_earlier(turn),
         config=config,
-        env={str(key): str(value) for key, value in resolved(project.env, of=f"env of {project.key}").items()},
+        env=environment_of(project),
     )
     run = _run(session, turn, agent.plan(brief), tools, host)
     known = session.host.kind == Host.Kind.LOCAL and _of_the_system(run.argv[0])

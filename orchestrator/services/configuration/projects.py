@@ -22,7 +22,6 @@ _PLAIN = (
     "session_prefix",
     "agent_rules",
     "post_create",
-    "env",
     "merge_method",
     "max_sessions",
 )
@@ -59,6 +58,8 @@ def columns_of(shape: ProjectShape, raw: Mapping[str, Any], top: FileShape) -> C
     found |= _agent(shape, raw, top) | _from_defaults(shape, top) | _place(shape)
     if shape.scm is not None or _forge_of(shape) is not None:
         found["scm"] = _scm(shape, raw)
+    if shape.env is not None:
+        found["env"] = _environment(shape.env, raw["env"])
     if shape.symlinks is not None:
         found["symlinks"] = _links(shape)
     return found
@@ -182,6 +183,11 @@ def _forge_of(shape: ProjectShape) -> str | None:
         if _address(shape.repo).startswith(("https://github.com/", "git@github.com:", "ssh://git@github.com/"))
         else None
     )
+
+
+def _environment(read: Mapping[str, str], written: Mapping[str, Any]) -> dict[str, str]:
+    """Text as it is written, references unread: a secret stays where it is kept."""
+    return {name: written[name] if isinstance(written[name], str) else value for name, value in read.items()}
 
 
 def _scm(shape: ProjectShape, raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -20,6 +22,7 @@ from workers.plugins.scms.github import logs, people, queries, reading
 from workers.plugins.scms.github.client import Client
 from workers.plugins.scms.github.reading import Trust
 
+TOGETHER = 4  # queries under way at once
 LOGS_AT_ONCE = 10  # failing checks of one pull request whose logs are fetched in one look
 PAGES = 10  # of a hundred checks each
 _QUEUED = re.compile(r"merge queue", re.IGNORECASE)
@@ -64,15 +67,25 @@ class GitHubForge:
     def observe(self, numbers: Sequence[int], *, timeout: float = 30) -> Sequence[PullRequestSeen]:
         """One query for up to fifty pull requests; the words of threads, the failing logs and the conflicting files only where they are new."""
         deadline = Deadline.after(timeout)
+        at = timezone.now()  # before anything is read: what changes while we look is newer than this look
+        batches = [numbers[start : start + queries.AT_ONCE] for start in range(0, len(numbers), queries.AT_ONCE)]
         found: list[PullRequestSeen] = []
-        for start in range(0, len(numbers), queries.AT_ONCE):
-            found += self._batch(numbers[start : start + queries.AT_ONCE], deadline)
+        for batch, repository in zip(batches, self._answers(batches), strict=True):
+            found += self._seen(batch, repository, deadline, at=at)
         return found
 
-    def _batch(self, numbers: Sequence[int], deadline: Deadline) -> Iterator[PullRequestSeen]:
-        at = timezone.now()  # before anything is read: what changes while we look is newer than this look
-        base_ref = f"refs/heads/{self.project.default_branch}"
-        repository = self._asked(queries.pulls(numbers), base=base_ref)
+    def _answers(self, batches: Sequence[Sequence[int]]) -> list[Mapping[str, Any]]:
+        """What is asked at once does not wait for each other."""
+        ask = partial(self._asked, base=f"refs/heads/{self.project.default_branch}")
+        asked = [queries.pulls(batch) for batch in batches]
+        if len(asked) < 2:
+            return [ask(query) for query in asked]
+        with ThreadPoolExecutor(min(len(asked), TOGETHER), "github") as pool:
+            return list(pool.map(ask, asked))
+
+    def _seen(
+        self, numbers: Sequence[int], repository: Mapping[str, Any], deadline: Deadline, *, at: datetime
+    ) -> Iterator[PullRequestSeen]:
         base_sha = self._base(repository, deadline)
         required = people.required_checks(self.client, self.project.default_branch)
         trust = self._trust()
