@@ -18,7 +18,7 @@ LINE_CAP = 1024 * 1024  # a longer line is not an event
 _SUMMARY = 300  # characters of a tool's input in a line
 _SHOWN = 3000  # characters of a tool's input that people are shown when they are asked
 # What says most about a tool's use, in this order.
-_TELLING = ("command", "file_path", "notebook_path", "path", "pattern", "url", "query", "description", "prompt", "plan")
+_TELLING = ("command", "file_path", "notebook_path", "pattern", "path", "url", "query", "description", "prompt", "plan")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +40,9 @@ class Spent:
 
 def summary_of(used: Found) -> str:
     """A tool's input in a line."""
-    words = next((used[name] for name in _TELLING if isinstance(used.get(name), str)), "")
-    return " ".join(str(words).split())[:_SUMMARY]
+    name = next((name for name in _TELLING if isinstance(used.get(name), str)), "")
+    where = f" in {used['path']}" if name == "pattern" and isinstance(used.get("path"), str) else ""
+    return " ".join(f"{used.get(name, '')}{where}".split())[:_SUMMARY]
 
 
 def retry_of(found: Found) -> str:
@@ -56,8 +57,9 @@ def question_of(asked: Found) -> Asked | None:
         return None
     used = inner(asked, "input")
     if asked.get("tool_name") == "AskUserQuestion":
-        return _questions(questions_of(used))
+        return _asked(questions_of(used), of=text(asked, "tool_use_id", cap=200))
     return Asked(
+        of=text(asked, "tool_use_id", cap=200),
         permission=True,
         question=f"May it use {asked.get('tool_name') or 'a tool'}?\n{_shown(used)}",
         options=("allow", "always allow", "deny") if listed(asked, "permission_suggestions") else ("allow", "deny"),
@@ -96,11 +98,12 @@ def spent_of(found: Found) -> Spent:
     )
 
 
-def _questions(questions: Sequence[Found]) -> Asked:
+def _asked(questions: Sequence[Found], *, of: str) -> Asked:
     parts = [_with_options(one, numbered=len(questions) > 1) for one in questions]
     if len(questions) > 1:
         parts.append("Answer each of them on a line of its own.")
     return Asked(
+        of=of,
         permission=False,
         question="\n".join(parts) or "It asks, without saying what.",
         options=tuple(_labels(questions[0])) if len(questions) == 1 else (),

@@ -172,8 +172,8 @@ def _of_a_limit(limit: Found) -> Sequence[Entry]:
 def _done(found: Found) -> Done:
     """An end that went well was told in its last words; what else it says is why it did not."""
     ending, spent = claude.ending_of(found), claude.spent_of(found)
-    turns, seconds = int(number(found, "num_turns")), int(number(found, "duration_ms") / 1000)
-    facts = [f"{turns} turn{'' if turns == 1 else 's'}"] if turns else []
+    steps, seconds = int(number(found, "num_turns")), int(number(found, "duration_ms") / 1000)
+    facts = [f"{steps} step{'' if steps == 1 else 's'}"] if steps else []
     facts += [f"{seconds // 60} min {seconds % 60} s" if seconds >= 60 else f"{seconds} s"] if seconds else []
     facts += figures(input_tokens=spent.input_tokens, output_tokens=spent.output_tokens, cost_usd=spent.cost_usd)
     return Done(ok=ending.ok, why="" if ending.ok else shown(ending.why), facts=tuple(facts))

@@ -61,14 +61,15 @@ class Output:
     @property
     def last(self) -> str:
         """The line with which it ends, which often says what came of it."""
-        return self.rest.rpartition("\n")[2].strip()
+        return self.rest.rpartition("\n")[2].strip("=-_ ")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """The agent waits for a permission or an answer."""
+    """The agent waits for a permission or an answer; `of` is the id of the call that it is about, where that is told."""
 
     kind: ClassVar[str] = "asked"
+    of: str = ""
     permission: bool
     question: str
     options: tuple[str, ...] = ()
@@ -85,7 +86,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """The end of a turn, as the agent tells it: `facts` are turns, time, tokens and cost, as far as they are known."""
+    """The end of a turn, as the agent tells it: `facts` are steps, time, tokens and cost, as far as they are known."""
 
     kind: ClassVar[str] = "done"
     ok: bool

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from orchestrator.domain.entries import Asked, Output
 from orchestrator.domain.prompts import plain
 
@@ -47,7 +49,7 @@ def shown_lines(text: str) -> list[str]:
 def asked_as_shown(asked: Asked) -> Asked:
     """A question as people may see it."""
     options = tuple(shown_line(option) for option in asked.options[:MOST_OPTIONS])
-    return Asked(permission=asked.permission, question=shown(asked.question), options=options)
+    return replace(asked, question=shown(asked.question), options=options)
 
 
 def figures(*, input_tokens: float, output_tokens: float, cost_usd: float) -> list[str]:

@@ -5,11 +5,11 @@ Nothing is kept between two calls: a reader goes on where a line begins, and `be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from orchestrator.domain import claude, claude_transcript, vocabulary
-from orchestrator.domain.entries import Call, Entry, Output, Plain
+from orchestrator.domain.entries import Asked, Call, Entry, Output, Plain
 from orchestrator.domain.lines import Found, parsed
 from orchestrator.domain.showing import MOST_WIDE, shown
 
@@ -66,24 +66,40 @@ def _joined(entries: Iterable[Entry]) -> Sequence[Entry]:
     return [*joined, Plain(text="\n".join(lines), ended=ended)] if lines else joined
 
 
-def _paired(entries: Sequence[Entry]) -> Sequence[Entry]:
+@dataclass(slots=True)
+class _Group:
+    """A call, what belongs to it, and what followed it."""
+
+    call: Call | None
+    own: list[Entry] = field(default_factory=list)
+    others: list[Entry] = field(default_factory=list)
+
+
+def _paired(entries: Sequence[Entry]) -> Iterator[Entry]:
     """What came of a call stands under it, also where several were made at once."""
-    calls = {entry.id for entry in entries if isinstance(entry, Call) and entry.id}
-    outputs: dict[str, list[Entry]] = {}
+    groups = [_Group(None)]
+    known: dict[str, _Group] = {}
     for entry in entries:
-        if isinstance(entry, Output) and entry.of in calls:
-            outputs.setdefault(entry.of, []).append(entry)
-    paired: list[Entry] = []
-    for entry in entries:
-        if isinstance(entry, Output) and entry.of in calls:
-            continue
-        paired.append(entry)
         if isinstance(entry, Call):
-            paired += outputs.pop(entry.id, [])
-    return paired
+            groups.append(_Group(entry))
+            known.setdefault(entry.id, groups[-1])
+            continue
+        group = known.get(entry.of) if isinstance(entry, Output | Asked) and entry.of else None
+        if group is None or (group is groups[-1] and group.others):
+            groups[-1].others.append(entry)
+        else:
+            group.own.append(entry)
+    for group in groups:
+        yield from (group.call,) if group.call is not None else ()
+        yield from group.own
+        yield from group.others
 
 
 def _below(root: str, entry: Entry) -> Entry:
-    if len(root) > 1 and isinstance(entry, Call):
-        return replace(entry, summary=entry.summary.replace(f"{root}/", ""))
-    return entry
+    match entry:
+        case Call() if len(root) > 1:
+            return replace(entry, summary=entry.summary.replace(f"{root}/", ""))
+        case Output() if len(root) > 1:
+            return replace(entry, head=entry.head.replace(f"{root}/", ""), rest=entry.rest.replace(f"{root}/", ""))
+        case _:
+            return entry
