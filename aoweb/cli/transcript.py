@@ -75,7 +75,7 @@ def _lines(entry: Entry) -> Iterator[str]:
 
 
 def _of_a_call(call: Call) -> Iterator[str]:
-    changed = [f"{sign}{len(lines)}" for sign, lines in (("+", call.added), ("-", call.removed)) if lines]
+    changed = [f"{sign}{count}" for sign, count in (("+", call.plus), ("-", call.minus)) if count]
     told = f" ({' '.join(changed)})" if changed else ""
     yield f"{call.tool}  {call.summary}{told}"
     detail = call.detail.split("\n") if call.detail else []

@@ -9,8 +9,7 @@ from orchestrator.domain.entries import Call, Done, Entry, Note, Output, Told, W
 from orchestrator.domain.lines import Found, inner, number, objects, text
 from orchestrator.domain.showing import MOST_LINES, asked_as_shown, figures, output, shown, shown_line, shown_lines
 
-_OUTPUT_CAP = 200_000  # characters of an output that are looked at
-_DETAIL_CAP = 60_000  # characters of a tool's input that are looked at
+_MOST_STEPS = 100  # of a list of what is to be done
 # What the program tells other programs, at every step: nothing in it is news to people.
 _NOISE = frozenset(
     {"stream_event", "control_response", "keep_alive", "tool_progress", "tool_use_summary", "auth_status",
@@ -73,9 +72,11 @@ def _of_the_model(found: Found) -> Iterator[Entry]:
     for block in objects(inner(found, "message"), "content"):
         match block.get("type"):
             case "text" if text(block, "text").strip():
-                yield Words(text=shown(text(block, "text", cap=_DETAIL_CAP)).strip(), inner=within)
+                yield Words(text=shown(text(block, "text", cap=claude.LINE_CAP)).strip(), inner=within)
             case "thinking" if text(block, "thinking").strip():
-                yield Words(text=shown(text(block, "thinking", cap=_DETAIL_CAP)).strip(), inner=within, thought=True)
+                yield Words(
+                    text=shown(text(block, "thinking", cap=claude.LINE_CAP)).strip(), inner=within, thought=True
+                )
             case "tool_use" | "server_tool_use" | "mcp_tool_use":
                 yield _call(block, within=within)
 
@@ -88,8 +89,10 @@ def _call(block: Found, *, within: bool) -> Call:
         summary=shown_line(claude.summary_of(used)),
         id=text(block, "id", cap=200),
         detail=_detail(used),
-        removed=removed,
-        added=added,
+        removed=removed[:MOST_LINES],
+        added=added[:MOST_LINES],
+        minus=len(removed),
+        plus=len(added),
         inner=within,
     )
 
@@ -99,21 +102,21 @@ def _change(used: Found) -> tuple[tuple[str, ...], tuple[str, ...]]:
     changes = objects(used, "edits") or [used]
     removed = [line for one in changes for line in _lines(one, "old_string")]
     added = [line for one in changes for name in ("new_string", "content", "new_source") for line in _lines(one, name)]
-    return tuple(removed[:MOST_LINES]), tuple(added[:MOST_LINES])
+    return tuple(removed), tuple(added)
 
 
 def _lines(found: Found, name: str) -> list[str]:
-    words = text(found, name, cap=_DETAIL_CAP)
+    words = text(found, name, cap=claude.LINE_CAP)
     return shown_lines(words) if words.strip() else []
 
 
 def _detail(used: Found) -> str:
     """What a line of summary cannot hold: a list of what is to be done, a command of several lines, the words for a sub-agent."""
-    steps = [_step(one) for one in objects(used, "todos")]
+    steps = [_step(one) for one in objects(used, "todos")[:_MOST_STEPS]]
     if steps:
         return "\n".join(steps)
     for name in ("command", "prompt", "plan"):
-        words = text(used, name, cap=_DETAIL_CAP).strip()
+        words = text(used, name, cap=claude.LINE_CAP).strip()
         if "\n" in words or len(words) > 200:
             return shown(words)
     return ""
@@ -135,9 +138,9 @@ def _of_the_user(found: Found) -> Iterator[Entry]:
             case {"type": "tool_result"}:
                 yield _output(block, within=within)
             case {"type": "text", "text": str(words)} if found.get("isReplay") is True:
-                yield Told(text=shown(_without_id(words[:_DETAIL_CAP], text(found, "uuid"))).strip())
+                yield Told(text=shown(_without_id(words, text(found, "uuid"))).strip())
             case {"type": "text", "text": str(words)} if words.strip() and not within:
-                yield Note(text=shown_line(words[:_DETAIL_CAP]))
+                yield Note(text=shown_line(words))
 
 
 def _without_id(words: str, id: str) -> str:  # noqa: A002  # the protocol's word
@@ -149,12 +152,12 @@ def _output(block: Found, *, within: bool) -> Output:
     content = block.get("content")
     if isinstance(content, list):
         content = "\n".join(_part(one) for one in objects(block, "content"))
-    words = content[:_OUTPUT_CAP] if isinstance(content, str) else ""
+    words = content if isinstance(content, str) else ""
     return output(words, of=text(block, "tool_use_id", cap=200), failed=block.get("is_error") is True, inner=within)
 
 
 def _part(one: Found) -> str:
-    return text(one, "text", cap=_OUTPUT_CAP) if one.get("type") == "text" else f"[{one.get('type')}]"
+    return text(one, "text", cap=claude.LINE_CAP) if one.get("type") == "text" else f"[{one.get('type')}]"
 
 
 def _of_a_request(asked: Found) -> Sequence[Entry]:

@@ -28,7 +28,8 @@ class Told:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """The use of a tool: its name, a line of summary, and in full what does not fit there. `removed` and `added` are lines of a file."""
+    """The use of a tool: its name, a line of summary, and in full what does not fit there. `removed` and `added` are the first of
+    the lines that it takes out of a file and puts in, `minus` and `plus` count all of them."""
 
     kind: ClassVar[str] = "call"
     tool: str
@@ -37,12 +38,19 @@ class Call:
     detail: str = ""
     removed: tuple[str, ...] = ()
     added: tuple[str, ...] = ()
+    minus: int = 0
+    plus: int = 0
     inner: bool = False
+
+    @property
+    def hidden(self) -> int:
+        """How many lines of the change are left out."""
+        return self.minus + self.plus - len(self.removed) - len(self.added)
 
     @property
     def brief(self) -> bool:
         """Whether the change is short enough to be seen without asking for it."""
-        return 0 < len(self.removed) + len(self.added) <= BRIEF
+        return 0 < self.minus + self.plus <= BRIEF
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

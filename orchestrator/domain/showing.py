@@ -26,7 +26,7 @@ def shown_line(text: str) -> str:
 
 def output(text: str, *, of: str, failed: bool, inner: bool) -> Output:
     """What a tool answered: its first lines, the rest to be unfolded, and how much is left out."""
-    lines = [_cut(line, MOST_WIDE) for line in shown_lines(text)]
+    lines = shown_lines(text)
     # One line more is not worth a fold.
     head = len(lines) if len(lines) <= HEAD_LINES + 1 else HEAD_LINES
     rest = lines[head:MOST_LINES]
@@ -42,8 +42,8 @@ def output(text: str, *, of: str, failed: bool, inner: bool) -> Output:
 
 
 def shown_lines(text: str) -> list[str]:
-    """The lines of a text, without those that are empty at its ends."""
-    return plain(_drawn(text)).strip("\n").rstrip().split("\n")
+    """The lines of a text, none of them wider than can be read, without those that are empty at its ends."""
+    return [_cut(line, MOST_WIDE) for line in plain(_drawn(text)).strip("\n").rstrip().split("\n")]
 
 
 def asked_as_shown(asked: Asked) -> Asked:

@@ -98,6 +98,9 @@ def test_a_change_shows_its_lines_and_a_long_command_all_of_it() -> None:
     assert isinstance(write, Call)
     assert (len(write.added), write.brief) == (30, False)
     assert isinstance(script, Call)
+    (huge,) = read(says(uses("5", "Write", content="x\n" * (MOST_LINES + 7))))
+    assert isinstance(huge, Call)
+    assert (len(huge.added), huge.plus, huge.hidden) == (MOST_LINES, MOST_LINES + 7, 7)
     assert (script.summary, script.detail) == ("cd a make", "cd a\nmake")
 
 
