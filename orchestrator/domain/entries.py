@@ -49,8 +49,8 @@ class Call:
 
     @property
     def brief(self) -> bool:
-        """Whether the change is short enough to be seen without asking for it."""
-        return 0 < self.minus + self.plus <= BRIEF
+        """Whether what does not fit in the line is seen without asking for it: a short change, and what no line sums up."""
+        return 0 < self.minus + self.plus <= BRIEF or not self.summary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

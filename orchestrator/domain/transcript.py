@@ -85,7 +85,7 @@ def _paired(entries: Sequence[Entry]) -> Iterator[Entry]:
             known.setdefault(entry.id, groups[-1])
             continue
         group = known.get(entry.of) if isinstance(entry, Output | Asked) and entry.of else None
-        if group is None or (group is groups[-1] and group.others):
+        if group is None or _follows(entry, group, groups[-1]):
             groups[-1].others.append(entry)
         else:
             group.own.append(entry)
@@ -93,6 +93,13 @@ def _paired(entries: Sequence[Entry]) -> Iterator[Entry]:
         yield from (group.call,) if group.call is not None else ()
         yield from group.own
         yield from group.others
+
+
+def _follows(entry: Entry, group: _Group, last: _Group) -> bool:
+    """Whether it is told where it came: after what followed its call, or after what a sub-agent did on its behalf."""
+    if group is last:
+        return bool(group.others)
+    return last.call is not None and last.call.inner and isinstance(entry, Output) and not entry.inner
 
 
 def _below(root: str, entry: Entry) -> Entry:

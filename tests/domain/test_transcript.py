@@ -110,6 +110,7 @@ def test_a_list_of_what_is_to_be_done_shows_what_is_done() -> None:
     ]
     (call,) = read(says(uses("t", "TodoWrite", todos=todos)))
     assert isinstance(call, Call)
+    assert call.brief
     assert call.detail == "✓ read\n→ fix\n○ test"
 
 
@@ -126,6 +127,20 @@ def test_what_came_of_calls_made_at_once_stands_under_each() -> None:
         "b",
         "elsewhere",
     ]
+
+
+def test_what_came_of_a_sub_agent_stands_after_what_it_did() -> None:
+    told = read(
+        says(uses("s", "Task", description="Look", prompt="Look\nwell")),
+        says({"type": "text", "text": "I look."}, uses("a", "Read", path="a"), parent_tool_use_id="s"),
+        answers("a", "of a", parent_tool_use_id="s"),
+        answers("s", "Found."),
+    )
+    assert [(one.kind, getattr(one, "inner", None)) for one in told] == [
+        ("call", False), ("words", True), ("call", True), ("output", True), ("output", False),
+    ]  # fmt: skip
+    assert isinstance(told[0], Call)
+    assert (told[0].summary, told[0].detail, told[0].brief) == ("Look", "Look\nwell", False)
 
 
 def test_a_question_stands_between_its_call_and_what_came_of_it() -> None:

@@ -257,7 +257,9 @@ function gather() {
     if (!call) continue;
     let above = output.previousElementSibling;
     while (above && !above.matches("[data-call]")) above = above.previousElementSibling;
-    if (above !== call) placeOf(call, output.dataset.of).after(output);
+    // What a sub-agent did stands between its call and what came of that.
+    const within = above?.matches(".inner") && !output.matches(".inner");
+    if (above !== call && !within) placeOf(call, output.dataset.of).after(output);
     output.dataset.placed = "";
   }
 }
