@@ -193,12 +193,14 @@ class MessageShape(Shape):
 class TurnBrief(Shape):
     session = serializers.IntegerField()
     turn = serializers.IntegerField()
+    agent = serializers.CharField(help_text="Whose lines these are.")
     live = serializers.BooleanField()
 
 
 class Transcript(Shape):
     session = serializers.IntegerField(allow_null=True)
     turn = serializers.IntegerField(allow_null=True)
+    agent = serializers.CharField(allow_blank=True, help_text="Whose lines these are; empty before the first turn.")
     live = serializers.BooleanField()
     text = serializers.CharField(allow_blank=True)
     next = serializers.IntegerField(help_text="Ask again with `after` set to this.")

@@ -87,11 +87,20 @@ class TaskTranscript(ApiView):
         told: dict[str, Any] = {
             "session": None,
             "turn": None,
+            "agent": "",
             "live": False,
             "text": "",
             "next": after,
             "dropped": 0,
-            "turns": [{"session": one.session.epoch, "turn": one.n, "live": one.ended_at is None} for one in turns],
+            "turns": [
+                {
+                    "session": one.session.epoch,
+                    "turn": one.n,
+                    "agent": one.session.agent,
+                    "live": one.ended_at is None,
+                }
+                for one in turns
+            ],
         }
         if turn is not None:
             data, onward = transcripts.read(run=turn.run_id, after=after)
@@ -100,6 +109,7 @@ class TaskTranscript(ApiView):
             told |= {
                 "session": turn.session.epoch,
                 "turn": turn.n,
+                "agent": turn.session.agent,
                 "live": turn.ended_at is None,
                 "text": data[:kept].decode("utf-8", "replace"),
                 "next": onward - (len(data) - kept),
@@ -112,7 +122,7 @@ def _turns(task: Task) -> Any:
     return (
         Turn.objects.filter(Q(session__task=task))
         .select_related("session")
-        .only("n", "ended_at", "journal_size", "dropped", "session__epoch")
+        .only("n", "ended_at", "journal_size", "dropped", "session__epoch", "session__agent")
         .order_by("session__epoch", "n")
     )
 

@@ -13,6 +13,7 @@ from aoweb.cli import printing
 from aoweb.cli.administration import add_administration
 from aoweb.cli.commands import command
 from aoweb.cli.service import Misused, Service
+from aoweb.cli.transcript import Telling
 
 app = typer.Typer(
     name="ao",
@@ -123,31 +124,36 @@ def logs(
     *,
     task: TaskArgument,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the task has ended.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="As the agent's program wrote it, line by line.")] = False,
 ) -> None:
-    """Print what the agent wrote, all turns."""
+    """Print what the agent did, all turns."""
     pk = _id(service, task)
     told = [
         part
         for turn in service.get(f"/tasks/{pk}/transcript/")["turns"]
-        for part in _turn(service, pk, turn, follow=follow)
+        for part in _turn(service, pk, turn, follow=follow, raw=raw)
     ]
     if service.as_json:
         printing.as_json({"turns": told})
     while follow and not service.as_json and service.get(f"/tasks/{pk}/")["outcome"] is None:
         later = service.get(f"/tasks/{pk}/transcript/")["turns"][len(told) :]
-        told += [part for turn in later for part in _turn(service, pk, turn, follow=True)]
+        told += [part for turn in later for part in _turn(service, pk, turn, follow=True, raw=raw)]
         time.sleep(FOLLOW_SECONDS)
 
 
-def _turn(service: Service, pk: int, turn: dict[str, Any], *, follow: bool) -> list[dict[str, Any]]:
+def _turn(service: Service, pk: int, turn: dict[str, Any], *, follow: bool, raw: bool) -> list[dict[str, Any]]:
     """Print one turn to its end, or to where it is now."""
     after, text = 0, ""
+    telling = Telling(turn.get("agent", ""))
     while True:
         part = service.get(f"/tasks/{pk}/transcript/", session=turn["session"], turn=turn["turn"], after=after)
         if not service.as_json:
-            print(printing.plain(part["text"]), end="", flush=True)
+            told = part["text"] if raw else telling.more(part["text"])
+            print(printing.plain(told), end="", flush=True)
         text += part["text"]
         if part["next"] == after and not (follow and part["live"] and not service.as_json):
+            if not service.as_json:
+                print(printing.plain(telling.end()), end="", flush=True)
             return [{"session": turn["session"], "turn": turn["turn"], "text": text, "dropped": part["dropped"]}]
         if part["next"] == after:
             time.sleep(FOLLOW_SECONDS)

@@ -37,7 +37,7 @@ def page(turn: Turn, *, after: int | None = None, before: int | None = None) -> 
     live = turn.ended_at is None
     size = max(turn.journal_size, end)
     more = before is None and (live or end < size)
-    kept = data[: _whole(data)] if more else data
+    kept = data[: whole(data)] if more else data
     return Page(
         text=plain(kept.decode("utf-8", "replace")),
         start=start,
@@ -48,7 +48,7 @@ def page(turn: Turn, *, after: int | None = None, before: int | None = None) -> 
     )
 
 
-def _whole(data: bytes) -> int:
+def whole(data: bytes) -> int:
     """How much of the data ends neither inside a character nor inside an escape sequence."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     decoder.decode(data)

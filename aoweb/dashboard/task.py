@@ -9,11 +9,12 @@ from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse, QueryDict
 from django.shortcuts import get_object_or_404, render
+from django.template.loader import render_to_string
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from aoweb.dashboard import diff, journal, task_page
+from aoweb.dashboard import diff, journal, reading, task_page
 from aoweb.dashboard.actor import actor_of
 from aoweb.permissions import Verb, verbs_of
 from orchestrator.models import Interruption, Task, Turn
@@ -59,20 +60,20 @@ def task_diff(request: HttpRequest, task_id: int) -> HttpResponse:
 @never_cache
 @require_safe
 def transcript(request: HttpRequest, task_id: int, turn_id: int) -> HttpResponse:
-    """A page of what the agent's program wrote in a turn: from the byte `after` on, up to the byte `before`, or the last page."""
+    """A page of what the agent's program wrote in a turn: from the byte `after` on, up to the byte `before`, or the last page. It is told
+    as people read it, with `raw=1` as it stands; scripts ask for JSON, and whoever follows the link gets a page."""
     found = visible(request, task_id)
-    turn = get_object_or_404(Turn, pk=turn_id, session__task=found)
-    page = journal.page(turn, after=_offset(request, "after"), before=_offset(request, "before"))
-    return JsonResponse(
-        {
-            "text": page.text,
-            "start": page.start,
-            "next": page.next,
-            "size": page.size,
-            "live": page.live,
-            "dropped": page.dropped,
-        }
-    )
+    turn = get_object_or_404(Turn.objects.select_related("session"), pk=turn_id, session__task=found)
+    raw = request.GET.get("raw") == "1"
+    asked = {"after": _offset(request, "after"), "before": _offset(request, "before")}
+    page = journal.page(turn, **asked) if raw else reading.page(turn, **asked)
+    if "text/html" in request.headers.get("Accept", ""):
+        context = {"task": found, "turn": turn, "page": page, "raw": raw}
+        return render(request, "ao/transcript_page.html", context)
+    told = {"start": page.start, "next": page.next, "size": page.size, "live": page.live, "dropped": page.dropped}
+    if isinstance(page, journal.Page):
+        return JsonResponse({**told, "text": page.text})
+    return JsonResponse({**told, "html": render_to_string("ao/transcript.html", {"entries": page.entries})})
 
 
 def _offset(request: HttpRequest, name: str) -> int | None:

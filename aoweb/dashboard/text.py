@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import nh3
 from django.utils.safestring import SafeString, mark_safe
@@ -22,6 +24,8 @@ _ESCAPES = re.compile(
 )
 # Characters without a shape, and those that turn the reading direction: a line must read as what it is.
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_FENCE = re.compile(r"^ {0,3}```[^\n`]*$", re.MULTILINE)
+_INLINE = re.compile(r"(`[^`\n]+`|\*\*[^*\n]+\*\*)")
 _MARKDOWN_LIMIT = 60_000
 
 
@@ -36,6 +40,31 @@ def markdown(source: str) -> SafeString:
         link_rel="noopener noreferrer nofollow",
     )
     return mark_safe(clean)  # noqa: S308  # nh3 has just cleaned it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """A part of somebody's words: prose in pieces, or code as it stands."""
+
+    text: str
+    code: bool
+
+    @property
+    def pieces(self) -> Sequence[tuple[str, str]]:
+        """Prose as (what it is, text): what stands between backticks is code, between two asterisks strong."""
+        return [_piece(part) for part in _INLINE.split(self.text) if part]
+
+
+def blocks(words: str) -> Sequence[Block]:
+    """Words cut at the fences of code in them; what is in each part stays text."""
+    parts = _FENCE.split(words)
+    return [Block(text=part.strip("\n"), code=n % 2 == 1) for n, part in enumerate(parts) if part.strip()]
+
+
+def _piece(part: str) -> tuple[str, str]:
+    if not _INLINE.fullmatch(part):
+        return "prose", part
+    return ("code", part[1:-1]) if part.startswith("`") else ("strong", part[2:-2])
 
 
 def plain(output: str) -> str:

@@ -16,6 +16,7 @@ register = template.Library()
 
 register.filter("markdown", text.markdown)
 register.filter("plain", text.plain)
+register.filter("blocks", text.blocks)
 
 
 @register.filter

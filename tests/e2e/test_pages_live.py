@@ -16,10 +16,10 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from aoweb.dashboard.cards import GALLERY
 from orchestrator import doorbell
 from orchestrator.domain.status import TaskStatus
-from orchestrator.models import Host, Message, Project, Role, Task
-from tests.web import scenes
+from orchestrator.models import Host, JournalChunk, Message, Project, Role, Task, Turn
+from tests.web import claude_scene, scenes
 from tests.web.serving import Web, served
-from tests.web.test_markup import PAYLOADS, hostile
+from tests.web.test_markup import PAYLOADS, hostile, in_every_line
 
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db(transaction=True)]
 PATIENCE = 45_000
@@ -167,6 +167,63 @@ def test_the_tail_of_a_running_turn_grows(page: Page, web: Web, shop: Project) -
     expect(page.locator("#tail-text")).to_have_text("first line\nsecond line\n")
 
 
+def more(turn: Turn, data: bytes) -> None:
+    """What arrives of a turn's output."""
+    size = Turn.objects.get(pk=turn.pk).journal_size
+    JournalChunk.objects.create(run=turn.run_id, offset=size, data=data)
+    Turn.objects.filter(pk=turn.pk).update(journal_size=size + len(data))
+
+
+def test_what_claude_code_does_is_read_while_it_does_it(page: Page, web: Web, shop: Project) -> None:
+    task = scenes.task(shop, agent="claude-code")
+    calls = claude_scene.says(claude_scene.uses("a", "Read", path="a"), claude_scene.uses("b", "Bash", command="b"))
+    turn = scenes.turn(scenes.session(task), output=calls, started_at=scenes.NOW)
+    page.goto(f"{web.url}/tasks/{task.pk}/#transcript")
+    expect(page.locator(".entry.call")).to_have_count(2)
+    of_b, of_a = claude_scene.answers("b", "came first"), claude_scene.answers("a", "x\n" * 20 + "the end")
+    more(turn, of_b + of_a[:40])
+    expect(page.locator('[data-call="b"] + [data-of="b"]')).to_have_text("came first")
+    more(turn, of_a[40:])
+    folded = page.locator('[data-call="a"] + [data-of="a"] details')
+    expect(folded.locator("summary")).to_contain_text("15 more lines")
+    expect(folded.locator("pre")).to_be_hidden()
+    folded.locator("summary").click()
+    expect(folded.locator("pre")).to_be_visible()
+    more(turn, claude_scene.result())
+    expect(page.locator(".entry.done")).to_contain_text("9 steps")
+    expect(page.locator("#tail-text .entry")).to_have_count(5)
+    expect(folded.locator("pre")).to_be_visible()
+
+
+def test_a_transcript_stands_as_it_is_on_demand_and_its_address_says_so(page: Page, web: Web, shop: Project) -> None:
+    task = scenes.task(shop, agent="claude-code")
+    scenes.turn(scenes.session(task), output=claude_scene.OUTPUT)
+    page.goto(f"{web.url}/tasks/{task.pk}/#transcript")
+    expect(page.locator("#tail-text")).not_to_contain_text("session_id")
+    page.get_by_role("link", name="Raw").click()
+    expect(page.locator("#tail-text")).to_contain_text("session_id")
+    page.reload()
+    expect(page.locator("#tail-text")).to_contain_text("session_id")
+    page.get_by_role("link", name="Readable").click()
+    expect(page.locator(".entry.done")).to_be_visible()
+    expect(page.locator("#tail-text")).not_to_contain_text("session_id")
+
+
+def test_earlier_pages_of_a_transcript_come_before_and_calls_find_their_outputs(
+    page: Page, web: Web, shop: Project
+) -> None:
+    task = scenes.task(shop, agent="claude-code")
+    call = claude_scene.says(claude_scene.uses("a", "Bash", command="make"), claude_scene.uses("b", "Read", path="b"))
+    filling = b"".join(claude_scene.says(claude_scene.words(f"word {n} {'x' * 900}")) for n in range(150))
+    scenes.turn(scenes.session(task), output=call + filling + claude_scene.answers("a", "made"))
+    page.goto(f"{web.url}/tasks/{task.pk}/#transcript")
+    expect(page.locator('[data-of="a"]')).to_have_text("made")
+    page.get_by_role("button", name="Show earlier").click()
+    expect(page.locator('[data-call="a"] + [data-of="a"]')).to_have_text("made")
+    expect(page.locator(".entry.say")).to_have_count(150)
+    expect(page.get_by_role("button", name="Show earlier")).to_be_hidden()
+
+
 def test_thousand_cards_are_walked_by_keyboard_and_more_are_shown_on_demand(
     page: Page, web: Web, shop: Project
 ) -> None:
@@ -186,11 +243,22 @@ def test_thousand_cards_are_walked_by_keyboard_and_more_are_shown_on_demand(
 @pytest.mark.parametrize("width", [390, 1440])
 def test_no_page_is_wider_than_its_window(page: Page, web: Web, ada: User, shop: Project, width: int) -> None:
     task = scenes.full(shop, ada)
+    claude = scenes.task(shop, agent="claude-code")
+    scenes.turn(scenes.session(claude), output=claude_scene.OUTPUT)
     scenes.crowd(scenes.project("a-project-with-a-rather-long-name", members={ada: Role.MEMBER}), 60)
     page.set_viewport_size({"width": width, "height": 800})
-    for path in ("/", "/tasks/new/", f"/tasks/{task.pk}/", f"/tasks/{task.pk}/#changes", "/projects/shop/"):
+    for path in (
+        "/",
+        "/tasks/new/",
+        f"/tasks/{task.pk}/",
+        f"/tasks/{task.pk}/#changes",
+        "/projects/shop/",
+    ):
         page.goto(web.url + path)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+    page.goto(f"{web.url}/tasks/{claude.pk}/#transcript")
+    expect(page.locator(".entry.done")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_t13_payloads_run_nowhere_in_a_browser(page: Page, web: Web, ada: User, shop: Project) -> None:
@@ -204,5 +272,10 @@ def test_t13_payloads_run_nowhere_in_a_browser(page: Page, web: Web, ada: User, 
         for path in (f"/tasks/{task.pk}/#changes", "/"):
             page.goto(web.url + path)
             live(page)
+        for agent in ("claude-code", "command"):
+            task = scenes.task(shop, agent=agent)
+            scenes.turn(scenes.session(task), output=in_every_line(payload))
+            page.goto(f"{web.url}/tasks/{task.pk}/#transcript")
+            expect(page.locator("#tail-text .entry").last).to_be_visible()
         Task.objects.all().delete()
     assert (spoken, asked) == ([], [])

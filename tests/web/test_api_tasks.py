@@ -441,6 +441,7 @@ def test_a_transcript_is_read_on_from_its_offset_and_no_character_is_cut(api: Ap
     assert (first["text"], first["next"], first["live"]) == ("p", 1, True)
     assert (second["text"], second["next"], second["live"]) == ("äng\ufffd", len(data), False)
     assert api.get(f"/tasks/{task.pk}/transcript/", after="-1").status == 400
+    assert (second["agent"], [one["agent"] for one in second["turns"]]) == ("command", ["command"])
     fits("Transcript", second)
 
 

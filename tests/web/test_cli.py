@@ -11,6 +11,7 @@ from django.utils import timezone
 from typer.testing import CliRunner, Result
 
 from aoweb.cli.main import app
+from aoweb.cli.transcript import Telling
 from orchestrator.models import (
     ApiToken,
     DecisionRecord,
@@ -23,6 +24,7 @@ from orchestrator.models import (
     Task,
 )
 from orchestrator.services import accounts
+from tests.web import claude_scene
 from tests.web.client import a_project, a_task, at_work, superuser, under_review
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -130,6 +132,54 @@ def test_logs_print_all_turns_and_no_character_that_steers_the_terminal(ao: Shel
 
     assert ao("logs", "my-app#1").stdout == "one two\nthree\n"
     assert [turn["turn"] for turn in ao.json("logs", "my-app#1")["turns"]] == [1, 2]
+
+
+def test_logs_tell_what_claude_code_did_and_its_lines_on_demand(ao: Shell, project: Project) -> None:
+    task = a_task(project)
+    turn = at_work(task)
+    type(turn.session).objects.filter(pk=turn.session_id).update(agent="claude-code")
+    JournalChunk.objects.create(run=turn.run_id, offset=0, data=claude_scene.OUTPUT)
+
+    told = ao("logs", "my-app#1").stdout
+    for line in (
+        "> Task: Round totals once, not per line",
+        "I'll start with the code that adds the lines up, and the tests around it.",
+        "Edit  billing/totals.py (+2 -1)",
+        "    +     return exact",
+        "Bash  python3 -m pytest -v",
+        "    … 53 more lines, at last: 1 failed, 41 passed in 2.14s",
+        "- the model's API answered 529: try 1 of 10",
+        "? May it use Bash?",
+        "  [allow] [deny]",
+        "turn done, 9 steps, 1 min 34 s, 68,311 tokens in, 3,920 out, 0.53 USD",
+    ):
+        assert line in told.splitlines()
+    assert '"type"' not in told
+    assert ao("logs", "my-app#1", "--raw").stdout == claude_scene.OUTPUT.decode()
+    assert ao.json("logs", "my-app#1")["turns"][0]["text"] == claude_scene.OUTPUT.decode()
+
+
+@pytest.mark.parametrize("size", [1, 7, 777])
+def test_a_transcript_that_arrives_in_pieces_is_told_as_if_it_had_come_at_once(size: int) -> None:
+    text = f"npm notice\n{claude_scene.OUTPUT.decode()}bye"
+
+    def told(size: int) -> str:
+        telling = Telling("claude-code")
+        return "".join(telling.more(text[at : at + size]) for at in range(0, len(text), size)) + telling.end()
+
+    def one_after_the_other(text: str) -> list[str]:
+        return sorted(text.split("\n"))  # results of calls made at once come in the order in which they arrive
+
+    assert one_after_the_other(told(size)) == one_after_the_other(told(len(text)))
+
+
+def test_an_event_in_the_middle_of_a_line_is_none_and_a_cut_escape_sequence_is_not_shown() -> None:
+    telling = Telling("command")
+    assert telling.more("ready? ") == "ready? "
+    assert telling.more('{"type": "message", "text": "x"}\n') == '{"type": "message", "text": "x"}\n'
+    assert telling.more("red \x1b[3") == ""
+    assert telling.more("1mword\n") == "red word\n"
+    assert telling.more("{" + "x" * 2_000_000).startswith("{xxx")
 
 
 def test_why_tells_the_decisions(ao: Shell, project: Project) -> None:

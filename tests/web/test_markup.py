@@ -12,7 +12,7 @@ from aoweb.dashboard import diff
 from aoweb.dashboard.text import markdown, plain
 from aoweb.templatetags.ao import link
 from orchestrator.models import Comment, DecisionRecord, Diff, Event, Message, Review, Task
-from tests.web import scenes
+from tests.web import claude_scene, scenes
 
 PAYLOADS = (
     "<script>alert(1)</script>",
@@ -115,6 +115,51 @@ def test_payloads_are_inert_on_every_page(payload: str) -> None:
     typed = client.post(f"/tasks/{task.pk}/send/", {"text": "x" * 100_001 + payload})
     assert typed.status_code == 422
     assert dangers(typed.content.decode()) == []
+
+
+def in_every_line(payload: str) -> bytes:
+    """Lines of Claude Code and of the common vocabulary with the payload wherever an agent, a tool or a page it read could put it."""
+    claude = claude_scene
+    return b"".join(
+        (
+            claude.line(type="system", subtype="init", model=payload, claude_code_version=payload, cwd=payload),
+            claude.line(type="system", subtype="api_retry", attempt=payload, max_retries=payload, error_status=payload),
+            claude.line(type="user", uuid=payload, isReplay=True, message={"content": payload}),
+            claude.line(type="user", message={"content": payload}),
+            claude.says(claude.words(f"{payload}\n```{payload}\n{payload}\n```\n`{payload}` **{payload}**")),
+            claude.says({"type": "thinking", "thinking": payload}),
+            claude.says(claude.uses(payload, payload, command=f"{payload}\n{payload}")),
+            claude.says(claude.uses("t", payload, file_path=payload, old_string=payload, new_string=payload)),
+            claude.answers(payload, f"{payload}\n" * 20, is_error=True),
+            claude.asks(payload, command=payload),
+            claude.asks("AskUserQuestion", questions=[{"question": payload, "options": [{"label": payload}]}]),
+            claude.line(type="rate_limit_event", rate_limit_info={"status": payload}),
+            claude.line(type=payload, subtype=payload),
+            claude.result(is_error=True, result=payload),
+            claude.line(type="activity", tool=payload, summary=payload),
+            claude.line(type="message", text=payload),
+            claude.line(type="needs_input", question=payload, options=[payload]),
+            claude.line(type="turn_done", ok=False, why=payload),
+            payload.encode() + b"\n",
+        )
+    )
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("agent", ["claude-code", "command"])
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_payloads_in_an_agents_lines_are_inert_in_its_transcript(payload: str, agent: str) -> None:
+    user = scenes.person("ada", superuser=True)
+    task = scenes.task(scenes.project(), agent=agent)
+    turn = scenes.turn(scenes.session(task), output=in_every_line(payload))
+    client = Client()
+    client.force_login(user)
+    url = f"/tasks/{task.pk}/transcript/{turn.pk}/"
+    html = client.get(url).json()["html"]
+    assert html.count("entry") > 5
+    assert dangers(html) == []
+    for query in ("", "?raw=1"):
+        assert dangers(client.get(url + query, headers={"Accept": "text/html"}).content.decode()) == []
 
 
 @pytest.mark.django_db

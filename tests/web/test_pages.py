@@ -10,8 +10,8 @@ from django.test import Client
 from django.utils import timezone
 
 from orchestrator.domain.status import TaskStatus
-from orchestrator.models import Event, Interruption, Message, Review, Role, Task
-from tests.web import scenes
+from orchestrator.models import Event, Interruption, Message, Review, Role, Task, Turn
+from tests.web import claude_scene, scenes
 
 pytestmark = pytest.mark.django_db
 
@@ -154,16 +154,117 @@ def test_the_transcript_comes_in_pages_without_escape_sequences(client: Client, 
     task = scenes.task(scenes.project(members={ada: Role.MEMBER}))
     output = b"".join(b"\x1b[31mline %d\x1b[0m\n" % n for n in range(20_000))
     turn = scenes.turn(scenes.session(task), output=output)
-    url = f"/tasks/{task.pk}/transcript/{turn.pk}/"
+    url = f"/tasks/{task.pk}/transcript/{turn.pk}/?raw=1"
     last = client.get(url).json()
     assert last["text"].endswith("line 19999\n")
     text, after = "", 0
     while after < len(output):
-        page = client.get(url, {"after": after}).json()
+        page = client.get(f"{url}&after={after}").json()
         text, after = text + page["text"], page["next"]
     assert text == "".join(f"line {n}\n" for n in range(20_000))
-    before = client.get(url, {"before": last["start"]}).json()
+    before = client.get(f"{url}&before={last['start']}").json()
     assert before["next"] == last["start"]
+
+
+def of_claude(ada: User, output: bytes = claude_scene.OUTPUT, *, live: bool = False) -> str:
+    """The address of the transcript of a turn of Claude Code."""
+    task = scenes.task(scenes.project(members={ada: Role.MEMBER}), agent="claude-code")
+    ended = {} if live else {"ended_at": scenes.NOW, "end": "finished"}
+    turn = scenes.turn(scenes.session(task), output=output, **ended)
+    return f"/tasks/{task.pk}/transcript/{turn.pk}/"
+
+
+def test_the_transcript_of_claude_code_is_told_as_people_read_it(client: Client, ada: User) -> None:
+    html = client.get(of_claude(ada)).json()["html"]
+    for part in (
+        "began · claude-opus-4-5",
+        "<p>I&#x27;ll start with the code that adds the lines up, and the tests around it.</p>",
+        "<code>total()</code>",
+        "<strong>Edit</strong> <code>billing/totals.py</code>",
+        "<strong>Bash</strong> <code>python3 -m pytest -v</code>",
+        '53 more lines</span> <span class="last">1 failed, 41 passed in 2.14s</span>',
+        "the model&#x27;s API answered 529: try 1 of 10",
+        "Asks for permission",
+        "9 steps",
+        "68,311 tokens in, 3,920 out",
+        "0.53 USD",
+    ):
+        assert part in html, part
+    assert "control_response" not in html
+    assert html.index("Asks for permission") < html.index("Everything up-to-date")
+
+
+def test_the_raw_transcript_is_one_press_away(client: Client, ada: User) -> None:
+    url = of_claude(ada)
+    assert '"subtype": "init"' in client.get(url, {"raw": "1"}).json()["text"]
+    page = client.get(url, headers={"Accept": "text/html"})
+    assert 'href="?raw=1"' in body(page)
+    assert "python3 -m pytest -v" in body(page)
+    assert "&quot;subtype&quot;: &quot;init&quot;" in body(client.get(url + "?raw=1", headers={"Accept": "text/html"}))
+
+
+def test_a_long_transcript_is_walked_both_ways_and_no_line_is_lost_or_told_twice(client: Client, ada: User) -> None:
+    said = [f"word {n} {'é' * (n * 37 % 900)}." for n in range(200)]
+    url = of_claude(ada, b"".join(claude_scene.says(claude_scene.words(text)) for text in said))
+    last = client.get(url).json()
+    pages, start = [last["html"]], last["start"]
+    while start:
+        page = client.get(url, {"before": start}).json()
+        assert page["next"] == start
+        pages, start = [page["html"], *pages], page["start"]
+    assert "".join(pages).count('class="entry say"') == 200
+    assert [f"<p>{text}</p>" in "".join(pages) for text in said] == [True] * 200
+    forward, after, size = "", 0, last["size"]
+    while after < size:
+        page = client.get(url, {"after": after}).json()
+        forward, after = forward + page["html"], page["next"]
+    assert "".join(forward.split()) == "".join("".join(pages).split())
+
+
+def test_a_line_that_is_longer_than_a_page_is_told_once(client: Client, ada: User) -> None:
+    long = claude_scene.answers("t", "x" * 300_000)
+    url = of_claude(ada, claude_scene.says(claude_scene.words("before")) + long + claude_scene.result())
+    page = client.get(url, {"before": len(claude_scene.says(claude_scene.words("before")) + long)}).json()
+    assert page["start"] == 0
+    assert page["html"].count("data-of") == 1
+    last = client.get(url).json()
+    assert "Turn done" in last["html"]
+
+
+def test_what_is_longer_than_any_line_is_told_in_pieces(client: Client, ada: User) -> None:
+    url = of_claude(ada, b"y" * 5_000_000)
+    after, pieces = 0, 0
+    while after < 5_000_000:
+        page = client.get(url, {"after": after}).json()
+        after, pieces = page["next"], pieces + page["html"].count("as-it-is")
+    assert pieces == 3
+    last = client.get(url).json()
+    assert (last["next"], last["html"].count("more characters")) == (5_000_000, 1)
+
+
+def test_a_line_that_is_still_being_written_waits_for_its_end(client: Client, ada: User) -> None:
+    whole = claude_scene.says(claude_scene.words("Nearly."))
+    cut = claude_scene.says(claude_scene.words("Done."))
+    url = of_claude(ada, whole + cut[:30], live=True)
+    page = client.get(url).json()
+    assert ("Nearly." in page["html"], page["next"], page["live"]) == (True, len(whole), True)
+    turn = Turn.objects.get()
+    scenes.JournalChunk.objects.create(run=turn.run_id, offset=len(whole) + 30, data=cut[30:])
+    page = client.get(url, {"after": page["next"]}).json()
+    assert ("Done." in page["html"], page["next"]) == (True, len(whole + cut))
+
+
+def test_what_is_no_event_is_told_while_it_is_being_written(client: Client, ada: User) -> None:
+    url = of_claude(ada, b"Continue? [y/n] ", live=True)
+    page = client.get(url).json()
+    assert "data-open>Continue? [y/n] </pre>" in page["html"]
+    turn = Turn.objects.get()
+    scenes.JournalChunk.objects.create(run=turn.run_id, offset=16, data=b'{"type": "result"}\n')
+    assert "as-it-is" in client.get(url, {"after": page["next"]}).json()["html"]
+
+
+def test_a_cut_line_is_told_when_its_run_has_ended(client: Client, ada: User) -> None:
+    assert "{&quot;type&quot;: &quot;assi" in client.get(of_claude(ada, b'{"type": "assi')).json()["html"]
 
 
 def test_words_for_the_agent_are_recorded(client: Client, ada: User) -> None:

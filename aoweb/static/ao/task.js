@@ -151,21 +151,31 @@ document.getElementById("changes").addEventListener("click", (event) => {
   form.elements.comment.focus();
 });
 
-// The transcript: the last page of the chosen turn, and what comes after it while it runs.
+// The transcript: the last page of the chosen turn, and what comes after it while it runs; as people read it, or as it stands.
 const tail = document.getElementById("tail");
 const text = document.getElementById("tail-text");
 const state = document.getElementById("tail-state");
 const earlier = document.getElementById("earlier");
+const rawLink = document.getElementById("raw");
+let raw = new URLSearchParams(location.search).get("raw") === "1";
 let turn = null;
 let start = 0;
 let next = null;
 let timer = null;
 let reading = false;
 
+// What is asked for is what is shown: whoever changes turn or view meanwhile gets nothing of the old one.
+function choose(id, url) {
+  turn = { id, url };
+  next = null;
+  text.replaceChildren();
+}
+
 async function read(from) {
   const url = new URL(turn.url, location.href);
+  if (raw) url.searchParams.set("raw", "1");
   for (const [name, offset] of Object.entries(from)) url.searchParams.set(name, offset);
-  const answer = await fetch(url);
+  const answer = await fetch(url, { headers: { Accept: "application/json" } });
   return answer.ok ? answer.json() : null;
 }
 
@@ -178,12 +188,10 @@ async function follow() {
     if (one === link) one.setAttribute("aria-current", "true");
     else one.removeAttribute("aria-current");
   }
-  if (turn?.id !== link.dataset.turn) {
-    turn = { id: link.dataset.turn, url: link.href };
-    next = null;
-    text.textContent = "";
-  }
+  if (turn?.id !== link.dataset.turn) choose(link.dataset.turn, link.href);
   tail.hidden = false;
+  rawLink.textContent = raw ? "Readable" : "Raw";
+  rawLink.href = raw ? "?#transcript" : "?raw=1#transcript";
   // One reader at a time: two would both append what comes next.
   if (reading) return;
   reading = true;
@@ -201,34 +209,91 @@ async function follow() {
 
 function show(page) {
   const atEnd = text.scrollTop + text.clientHeight >= text.scrollHeight - 40;
+  const came = next === null || page.next > next;
   if (next === null) start = page.start;
-  if (page.text) text.append(page.text);
+  if (came) put(page, "end");
   next = page.next;
   earlier.hidden = start === 0;
   const dropped = page.dropped ? `, ${page.dropped} bytes were dropped` : "";
   state.textContent = `${page.live ? "running" : "ended"}, ${page.size} bytes${dropped}`;
   if (atEnd) text.scrollTop = text.scrollHeight;
-  if (page.next < page.size && page.text) timer = setTimeout(follow, 0);
+  if (page.next < page.size && came) timer = setTimeout(follow, 0);
   else if (page.live) timer = setTimeout(follow, document.hidden ? 8000 : 1500);
 }
 
+function put(page, where) {
+  const parts = document.createDocumentFragment();
+  if (page.html === undefined) {
+    const lines = document.createElement("pre");
+    lines.className = "as-it-is";
+    lines.dataset.open = "";
+    lines.textContent = page.text;
+    if (page.text) parts.append(lines);
+  } else {
+    const told = new DOMParser().parseFromString(page.html, "text/html").body;
+    parts.append(...[...told.children].map((part) => document.adoptNode(part)));
+  }
+  const seam = where === "end" ? [text.lastElementChild, parts.firstElementChild] : [parts.lastElementChild, text.firstElementChild];
+  if (where === "end") text.append(parts);
+  else text.prepend(parts);
+  join(...seam);
+  gather();
+}
+
+// Lines as they stand go on where those before them ended.
+function join(upper, lower) {
+  if (!upper?.matches(".as-it-is") || !lower?.matches(".as-it-is")) return;
+  upper.append(upper.dataset.open === undefined ? "\n" : "", lower.textContent);
+  if (lower.dataset.open === undefined) delete upper.dataset.open;
+  else upper.dataset.open = "";
+  lower.remove();
+}
+
+// What came of a call stands under it, also where it came with a later page.
+function gather() {
+  const calls = new Map([...text.querySelectorAll("[data-call]")].map((call) => [call.dataset.call, call]));
+  for (const output of text.querySelectorAll("[data-of]:not([data-placed])")) {
+    const call = calls.get(output.dataset.of);
+    if (!call) continue;
+    let above = output.previousElementSibling;
+    while (above && !above.matches("[data-call]")) above = above.previousElementSibling;
+    // What a sub-agent did stands between its call and what came of that.
+    const within = above?.matches(".inner") && !output.matches(".inner");
+    if (above !== call && !within) placeOf(call, output.dataset.of).after(output);
+    output.dataset.placed = "";
+  }
+}
+
+function placeOf(call, id) {
+  let last = call;
+  while (last.nextElementSibling?.dataset.of === id) last = last.nextElementSibling;
+  return last;
+}
+
 earlier.addEventListener("click", async () => {
+  const asked = turn;
   const page = await read({ before: start });
-  if (!page) return;
+  if (!page || asked !== turn) return;
   const height = text.scrollHeight;
-  text.prepend(page.text);
+  put(page, "start");
   start = page.start;
   earlier.hidden = start === 0;
   text.scrollTop += text.scrollHeight - height;
+});
+
+rawLink.addEventListener("click", (event) => {
+  event.preventDefault();
+  raw = !raw;
+  history.replaceState(null, "", `${location.pathname}${raw ? "?raw=1" : ""}#transcript`);
+  choose(turn.id, turn.url);
+  follow();
 });
 
 document.getElementById("transcript").addEventListener("click", (event) => {
   const link = event.target.closest("[data-turn]");
   if (!link) return;
   event.preventDefault();
-  turn = { id: link.dataset.turn, url: link.href };
-  next = null;
-  text.textContent = "";
+  choose(link.dataset.turn, link.href);
   follow();
 });
 

@@ -10,11 +10,12 @@ Whoever asks ends the turn: the answer comes with the next one.
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from orchestrator.domain import vocabulary
+from orchestrator.domain.lines import Found, number, parsed, text
 from orchestrator.ports import (
     Activity,
     AgentEvent,
@@ -28,8 +29,6 @@ from orchestrator.ports import (
     TurnDone,
     Usage,
 )
-
-_LINE_CAP = 256 * 1024  # a longer line is not an event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,13 +59,8 @@ class CommandAgent:
 
     def read(self, line: bytes) -> Sequence[AgentEvent]:
         """The event in a line of JSON with a known `type`; every other line is transcript only."""
-        if not line.startswith(b"{") or len(line) > _LINE_CAP:
-            return ()
-        try:
-            found = json.loads(line)
-        except (ValueError, RecursionError):
-            return ()
-        return _event(found) if isinstance(found, dict) else ()
+        found = parsed(line, cap=vocabulary.LINE_CAP)
+        return _event(found) if found is not None else ()
 
     def say(self, *, message: str, text: str) -> bytes | None:
         """It takes messages between turns only."""
@@ -100,43 +94,32 @@ def _argv(config: Mapping[str, object]) -> tuple[str, ...]:
     return words
 
 
-def _event(found: Mapping[str, object]) -> Sequence[AgentEvent]:
+def _event(found: Found) -> Sequence[AgentEvent]:
     match found.get("type"):
         case "started":
-            return (Started(native_id=_text(found, "id") or None),)
+            return (Started(native_id=text(found, "id") or None),)
         case "activity":
-            return (Activity(tool=_text(found, "tool"), summary=_text(found, "summary")),)
+            return (Activity(tool=text(found, "tool"), summary=text(found, "summary")),)
         case "message":
-            return (Said(text=_text(found, "text")),)
+            return (Said(text=text(found, "text")),)
         case "needs_input":
             return (_request(found),)
         case "usage":
-            tokens = [int(_number(found, name)) for name in ("input_tokens", "output_tokens")]
-            return (Usage(input_tokens=tokens[0], output_tokens=tokens[1], cost_usd=_number(found, "cost_usd")),)
+            tokens = [int(number(found, name)) for name in ("input_tokens", "output_tokens")]
+            return (Usage(input_tokens=tokens[0], output_tokens=tokens[1], cost_usd=number(found, "cost_usd")),)
         case "confirmed":
-            return (Confirmed(message=_text(found, "message")),)
+            return (Confirmed(message=text(found, "message")),)
         case "turn_done":
-            return (TurnDone(ok=found.get("ok") is not False, why=_text(found, "why")),)
+            return (TurnDone(ok=found.get("ok") is not False, why=text(found, "why")),)
         case _:
             return ()
 
 
-def _request(found: Mapping[str, object]) -> NeedsInput:
-    options = found.get("options")
+def _request(found: Found) -> NeedsInput:
+    question = vocabulary.question_of(found)
     return NeedsInput(
-        id=_text(found, "id") or "question",
-        kind="permission" if found.get("kind") == "permission" else "question",
-        question=_text(found, "question") or "The agent asks, without saying what.",
-        options=tuple(str(option) for option in options) if isinstance(options, list) else (),
+        id=text(found, "id") or "question",
+        kind="permission" if question.permission else "question",
+        question=question.question,
+        options=question.options,
     )
-
-
-def _text(found: Mapping[str, object], name: str) -> str:
-    value = found.get(name)
-    return value[:20_000] if isinstance(value, str) else ""
-
-
-def _number(found: Mapping[str, object], name: str) -> float:
-    """A figure that can be added up: not negative, not absurd, not NaN."""
-    value = found.get(name)
-    return float(value) if isinstance(value, int | float) and 0 <= value < 1e12 else 0.0
