@@ -20,10 +20,13 @@ from uuid import uuid4
 
 import pytest
 
+from workers.hostkit.accounts import PREFIX
+
 PLACE = Path("/run/ao-test-hosts")
 SSHD = "/usr/sbin/sshd"
 PROGRAMS = ("ip", "nsenter", "unshare", "setpriv", "pivot_root", "ssh-keygen", SSHD)
 ACCOUNT, UID = "agent", 4711
+ACCOUNTS = 30_000  # numbers of accounts from here on are those of machines
 NOWHERE = "02:00:00:00:00:01"  # a network card that nobody has
 MOST = 200
 PATIENCE = 10.0
@@ -250,8 +253,10 @@ class Machine:
             "group": f"{ACCOUNT}:x:{UID}:",
         }
         for name, line in lines.items():
-            with (self.root / "etc" / name).open("a") as file:
-                file.write(f"{line}\n")
+            file = self.root / "etc" / name
+            kept = [old for old in file.read_text().splitlines() if not old.startswith(PREFIX)]
+            file.write_text("\n".join([*kept, line, ""]))
+        self._number_accounts()
         home = self.root / "home" / ACCOUNT
         home.mkdir(mode=0o755)
         os.chown(home, UID, UID)
@@ -262,6 +267,15 @@ class Machine:
             for folder in ("usr/bin", "usr/local/bin", "bin"):
                 for program in (self.root / folder).glob(f"{name}*"):
                     program.unlink(missing_ok=True)
+
+    def _number_accounts(self) -> None:
+        """Its pool of accounts has numbers that nobody else has: all machines here share one kernel, and whoever clears an account of this
+        machine kills what runs under its number on all of them."""
+        first = ACCOUNTS + 100 * self.number
+        bounds = {"MIN": first, "MAX": first + 99}
+        with (self.root / "etc/login.defs").open("a") as file:
+            for kind in ("UID", "GID"):
+                file.writelines(f"SYS_{kind}_{end} {value}\n" for end, value in bounds.items())
 
     def _make_host_key(self) -> None:
         path = self.root / "etc/ssh/test_host_key"
