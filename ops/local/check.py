@@ -82,8 +82,7 @@ STEPS = (
 # A worker that died is not started again: xdist then waits for ever for tests that nobody has.
 WHOLE_SUITE = Step(
     name="pytest",
-    # In the order of their folders, and not the small files last: some of those take longest, and the end is no place for them.
-    words=["-m", "pytest", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", "--max-worker-restart", "0", "--durations", "12", "-q",
+    words=["-m", "pytest", "-n", "2", "--dist", "loadfile", "--max-worker-restart", "0", "--durations", "12", "-q",
            "--ignore", "tests/agents"],
     limit=45 * 60,
 )  # fmt: skip

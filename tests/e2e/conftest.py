@@ -14,9 +14,9 @@ os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium as the system's packages bring it."""
+    """Chromium as the system's packages bring it. With each file its loop ends: tests that come later have loops of their own."""
     if CHROMIUM is None:
         pytest.skip("NO BROWSER: the pages are NOT tested here. Install one: apt-get install chromium")
     with sync_playwright() as playwright:
