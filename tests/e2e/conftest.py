@@ -14,9 +14,9 @@ os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Chromium as the system's packages bring it. With each file its loop ends: tests that come later have loops of their own."""
+    """Chromium as the system's packages bring it."""
     if CHROMIUM is None:
         pytest.skip("NO BROWSER: the pages are NOT tested here. Install one: apt-get install chromium")
     with sync_playwright() as playwright:
