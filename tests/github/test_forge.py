@@ -188,6 +188,18 @@ def test_checks_that_github_demands_are_known_by_name(scene: Scene) -> None:
     assert look(scene, number).required_checks == ("unit", "lint")
 
 
+@pytest.mark.parametrize("asked", ["/rules/branches/main", "/branches/main$"])
+def test_t24_what_github_demands_is_not_forgotten_over_a_bad_moment(scene: Scene, asked: str) -> None:
+    scene.push()
+    number = scene.open()
+    people.MEMORY.forget()
+    scene.github.world.required_checks = ["unit"]
+    scene.github.fail(asked, 502)
+    with pytest.raises(Unavailable, match="what main demands"):
+        look(scene, number)
+    assert look(scene, number).required_checks == ("unit",)
+
+
 # --- reviews: T1 and T2 ---
 
 

@@ -84,6 +84,10 @@ def required_checks(client: Client, branch: str) -> tuple[str, ...] | None:
 def _required(client: Client, branch: str) -> tuple[str, ...] | None:
     named = quote(branch, safe="")
     rules, row = client.get(f"rules/branches/{named}", per_page=100), client.get(f"branches/{named}")
+    for answer in (rules, row):
+        # A bad moment is no word on what is demanded: it must not be remembered as "nothing".
+        if not answer.ok and answer.status not in {403, 404}:
+            raise client.problem(answer, doing=f"asking what {branch} demands of")
     if not rules.ok and not row.ok:
         return None
     found: list[str] = []
