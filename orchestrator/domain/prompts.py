@@ -11,12 +11,16 @@ from orchestrator.domain.triggers import Held, digest
 from orchestrator.domain.verdicts import CIVerdict, ReviewVerdict, ci_verdict, review_verdict
 
 LOG_CAP = 20_000  # bytes of failing logs, or of reviewers' words, in one message
+HISTORY_CAP = 40_000  # bytes of earlier turns
 NAME_CAP = 200
 
 # Control characters but tab and newline, the characters that reorder or hide text, and halves of characters, which nothing can store.
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff\U000e0000-\U000e007f]"
 )
+_MESSAGE = re.compile(
+    r"^\[message [0-9a-f-]{36}\]\n", re.MULTILINE
+)  # the marks of messages; see services/sessions.begin_turn
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 
 
@@ -63,6 +67,17 @@ def task_prompt(*, title: str, body: str, rules: str, branch: str, base: str, hi
 def resume_words(*, detail: str) -> str:
     """What an agent is told whose program died in the middle of its turn."""
     return f"Your program ended in the middle of the last turn ({one_line(detail) or 'no reason known'}). Go on with the task where you were."
+
+
+def retold(turns: Sequence[tuple[str, str]]) -> str:
+    """The earlier turns of a session, each as (what was said to the agent, its last words), for an agent that remembers nothing. The first
+    words are the task: they are told whole, and the newest of the others as far as there is room. What is retold is no message any more."""
+    told = [f"[turn {n}] {_MESSAGE.sub('', words)}{_answered(last)}" for n, (words, last) in enumerate(turns, start=1)]
+    return "\n\n".join([*told[:1], *([capped("\n\n".join(told[1:]), HISTORY_CAP)] if told[1:] else [])])
+
+
+def _answered(last_words: str) -> str:
+    return f"\n[your last words] {capped(plain(last_words).strip(), 2000)}" if last_words.strip() else ""
 
 
 def words_for(held: Held, rule: Rule, snapshot: Snapshot) -> str:

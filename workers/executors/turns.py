@@ -10,6 +10,7 @@ from pathlib import Path
 from django.utils import timezone
 
 from orchestrator.domain.actions import StartTurn, StopAgent
+from orchestrator.domain.prompts import retold
 from orchestrator.models import Host, Session, Turn
 from orchestrator.ports import Brief, Command, Launch, Refused, Run, RunEnd, Sandbox
 from orchestrator.ports import Host as HostPort
@@ -62,8 +63,8 @@ def start_turn(action: StartTurn, task_id: int, tools: Toolbox) -> Mapping[str, 
 
 
 def _earlier(turn: Turn) -> str:
-    told = Turn.objects.filter(session=turn.session_id, n__lt=turn.n).order_by("n").values_list("prompt", flat=True)
-    return "\n\n".join(told)
+    earlier = Turn.objects.filter(session=turn.session_id, n__lt=turn.n).order_by("n")
+    return retold(list(earlier.values_list("prompt", "last_words")))
 
 
 def _of_the_system(program: str) -> bool:

@@ -30,6 +30,9 @@ from orchestrator.ports import (
     Usage,
 )
 
+_ANEW = "You have worked on this before, in earlier turns; your workspace is as you left it. What was said in them:"
+_NOW = "That was before. This turn is about:"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandAgent:
@@ -54,7 +57,7 @@ class CommandAgent:
             "AO_TURN": str(brief.turn),
             "AO_PROMPT_FILE": f"{{home}}/{prompt_file}",
         }
-        prompt = brief.prompt.encode()
+        prompt = _prompt(brief).encode()
         return Launch(argv=_argv(brief.config), env=environment, stdin=prompt, files={prompt_file: prompt})
 
     def read(self, line: bytes) -> Sequence[AgentEvent]:
@@ -71,6 +74,11 @@ class CommandAgent:
         """Answers are told with the next turn."""
         del asked, answer
         return None
+
+
+def _prompt(brief: Brief) -> str:
+    """Each turn is a program that starts anew, so it is told what its session was told before."""
+    return f"{_ANEW}\n\n{brief.earlier}\n\n{_NOW}\n\n{brief.prompt}" if brief.earlier else brief.prompt
 
 
 def _argv(config: Mapping[str, object]) -> tuple[str, ...]:
