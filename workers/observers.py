@@ -203,12 +203,14 @@ def _lost(one: Watched) -> RunState:
 
 
 def _renew(host: Host, port: HostPort, look: Look) -> None:
-    """Let the agents of another machine live on: for the span after which a successor may be placed, from this look on."""
-    if host.kind == Host.Kind.LOCAL:
+    """Let the agents of another machine live on: for the span after which a successor may be placed, from the last look that was written
+    down. This look may be one that nobody ever hears of, and then the successor does not wait for it."""
+    seen = host.facts.get("boottime")
+    if host.kind == Host.Kind.LOCAL or seen is None or look.boot_id != host.boot_id:
         return
     live = Session.objects.live().filter(host=host, task__project__reassign_after__isnull=False)
     spans = {session.fence: session.task.project.reassign_after for session in live.select_related("task__project")}
-    deadlines = {fence: look.boottime + span.total_seconds() for fence, span in spans.items() if span is not None}
+    deadlines = {fence: seen + span.total_seconds() for fence, span in spans.items() if span is not None}
     if deadlines:
         port.renew(deadlines)
 

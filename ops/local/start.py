@@ -45,6 +45,7 @@ class Wanted:
     config: Path | None
     home: Path
     port: int
+    listen: tuple[str, int] | None
     as_json: bool
     flower: bool
     open_page: bool
@@ -60,17 +61,27 @@ def start(wanted: Wanted) -> None:
     with ExitStack() as stack:
         lock = stack.enter_context(homes.locked(home))
         listener = stack.enter_context(listening(os.environ.get("AO_BIND", "127.0.0.1"), wanted.port))
+        gate = stack.enter_context(listening(*wanted.listen, option="--listen ADDRESS:N")) if wanted.listen else None
         waker, writer = stack.enter_context(told_to_stop())
         try:
-            run(wanted, home, found, listener, waker, [lock, waker, writer])
+            run(wanted, home, found, Doors(web=listener, gate=gate), waker, [lock, waker, writer])
         except Stopped:
             say(wanted, "stopped. Agents that are at work go on; the next start finds them again.")
 
 
-def run(wanted: Wanted, home: Home, found: Found | None, listener: socket.socket, waker: int, keep: list[int]) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doors:
+    """What listens: the web, and the gate for machines that join where one is wanted."""
+
+    web: socket.socket
+    gate: socket.socket | None = None
+
+
+def run(wanted: Wanted, home: Home, found: Found | None, doors: Doors, waker: int, keep: list[int]) -> None:
     """Servers, tables, processes, and then look after them."""
     began = time.monotonic()
-    os.environ["AO_PORT"] = str(listener.getsockname()[1])
+    port = doors.web.getsockname()[1]
+    os.environ["AO_PORT"] = str(port)
     pair = None if door.own_servers() else pairs.launch(home)
     tree = Tree(children=[], servers=pair, keep_from_children=[*keep, *ready_descriptor()])
     try:
@@ -79,10 +90,10 @@ def run(wanted: Wanted, home: Home, found: Found | None, listener: socket.socket
         processes.warm_up()
         if pair is not None:
             pair.wait()
-        ready, told = in_a_fork(lambda: settle(home, found, wanted.config))
-        tree.children = children(processes, home, listener, flower=wanted.flower)
+        ready, told = in_a_fork(lambda: settle(home, found, wanted.config, doors.gate))
+        tree.children = children(processes, home, doors, flower=wanted.flower)
         tree.start()
-        await_web(tree, listener.getsockname()[1], home)
+        await_web(tree, port, home)
         announce(wanted, home, ready, told, time.monotonic() - began)
         tree.keep_from_children = keep
         tree.tend(waker)
@@ -95,7 +106,7 @@ def ready_descriptor() -> list[int]:
     return [int(os.environ["AO_READY_FD"])] if "AO_READY_FD" in os.environ else []
 
 
-def listening(address: str, port: int) -> socket.socket:
+def listening(address: str, port: int, *, option: str = "--port N") -> socket.socket:
     """Bind the web's port. The parent keeps it open, so that a restart of the web refuses nobody.
 
     The processes of a supervisor that was killed may hold the port for a moment longer than it lived."""
@@ -110,7 +121,7 @@ def listening(address: str, port: int) -> socket.socket:
         listener.close()
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise CannotRun(
-            f"port {port} on {address} cannot be used: {why}. Choose another with --port N (0: any)."
+            f"port {port} on {address} cannot be used: {why}. Choose another with {option} (0: any)."
         ) from error
     return listener
 
@@ -126,25 +137,30 @@ def bound(listener: socket.socket, address: str, port: int, *, last: bool) -> bo
     return True
 
 
-def children(processes: ModuleType, home: Home, listener: socket.socket, *, flower: bool) -> list[Child]:
+def children(processes: ModuleType, home: Home, doors: Doors, *, flower: bool) -> list[Child]:
     """The processes of the service."""
     bodies: dict[str, Callable[[], None]] = {
-        "web": lambda: processes.web(listener),
+        "web": lambda: processes.web(doors.web),
         "control": processes.control_worker,
         "host": processes.host_worker,
         "beat": processes.beat,
     }
+    if doors.gate is not None:
+        gate, listener = door.load("ops.local.gate"), doors.gate
+        bodies["gate"] = lambda: gate.serve(listener, gate.certificate(home))
     if flower:
         path = processes.prepare_flower(home.run / "flower")
         bodies["flower"] = lambda: processes.flower(path)
     return [Child(name=name, body=body, log=rotated(home.logs / f"{name}.log")) for name, body in bodies.items()]
 
 
-def settle(home: Home, found: Found | None, config: Path | None) -> tuple[Any, list[str]]:
+def settle(
+    home: Home, found: Found | None, config: Path | None, gate: socket.socket | None = None
+) -> tuple[Any, list[str]]:
     """Make the installation whole and register the repository; runs in a fork of its own."""
     installation = door.load("ops.local.installation")
     ready = installation.settle(home, getpass.getuser())
-    told: list[str] = []
+    told: list[str] = installation.settle_gate(home, gate)
     # The file first: it may know the repository by another name than its folder's.
     if config is not None:
         told += door.load("ops.local.configuration").apply(config, installation.owner())
@@ -222,9 +238,7 @@ def answers(port: int) -> bool:
 def announce(wanted: Wanted, home: Home, ready: Any, told: list[str], seconds: float) -> None:
     """Tell the person where it is; tell the process that started us detached the same."""
     line = ready.as_json()
-    if "AO_READY_FD" in os.environ:
-        with os.fdopen(int(os.environ.pop("AO_READY_FD")), "w") as stream:
-            stream.write(json.dumps({"ready": json.loads(line), "told": told}) + "\n")
+    if tell_ready(json.loads(line), told):
         return
     if wanted.as_json:
         print(line, flush=True)
@@ -244,9 +258,17 @@ def say(wanted: Wanted, sentence: str) -> None:
     print(sentence, file=sys.stderr if wanted.as_json else sys.stdout, flush=True)
 
 
-def start_detached(wanted: Wanted, arguments: list[str]) -> None:
-    """Start the service in the background, and return when it is up."""
-    home = homes.prepare(wanted.home)
+def tell_ready(ready: dict[str, object], told: list[str]) -> bool:
+    """Tell the process that started us detached that we are up; False when nobody did."""
+    if "AO_READY_FD" not in os.environ:
+        return False
+    with os.fdopen(int(os.environ.pop("AO_READY_FD")), "w") as stream:
+        stream.write(json.dumps({"ready": ready, "told": told}) + "\n")
+    return True
+
+
+def launch_detached(home: Home, arguments: list[str]) -> dict[str, Any]:
+    """Run `ao` with these words in the background, and answer what it tells when it is up."""
     reader, writer = os.pipe()
     os.set_inheritable(writer, True)
     with rotated(home.logs / "ao.log").open("ab") as log:
@@ -261,9 +283,15 @@ def start_detached(wanted: Wanted, arguments: list[str]) -> None:
     if not data:
         process.wait(DETACHED_SECONDS)
         raise CannotRun(f"the service did not come up. Its last words:\n{last_lines(home.logs / 'ao.log')}")
-    answer = json.loads(data)
+    answer: dict[str, Any] = json.loads(data)
     if "error" in answer:
         raise CannotRun(answer["error"])
+    return answer
+
+
+def start_detached(wanted: Wanted, arguments: list[str]) -> None:
+    """Start the service in the background, and return when it is up."""
+    answer = launch_detached(homes.prepare(wanted.home), arguments)
     if wanted.as_json:
         print(json.dumps(answer["ready"]), flush=True)
         return
