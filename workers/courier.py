@@ -15,6 +15,7 @@ from orchestrator.ports import Unavailable
 from orchestrator.services import parcels
 from workers.git.program import Deadline
 
+AWAITED = 60.0  # seconds: whoever still wants it by then asks again, and finds how far it has come
 SHORTEST, LONGEST = 0.05, 1.0  # seconds between two looks at a parcel
 
 
@@ -35,7 +36,7 @@ class Courier:
         deadline = Deadline.after(timeout)
         try:
             parcel = parcels.ask(host=self.host, project=self.project, sha=sha, haves=haves, now=timezone.now())
-            _await(parcel, deadline)
+            _await(parcel, Deadline.after(min(AWAITED, deadline.left())))
             with to.open("wb") as file:
                 for piece in parcels.pieces(parcel):
                     file.write(piece)

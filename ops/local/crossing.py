@@ -23,13 +23,12 @@ HELLO, POSTGRES, VALKEY = "hello", "postgres", "valkey"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
-    """The machine's line. `at` is its clock, in seconds; `to` is what it wants to speak to."""
+    """The machine's line. `to` is what it wants to speak to."""
 
     host: str
     secret: str
     machine: str
     code: str
-    at: float
     to: str
 
     def __repr__(self) -> str:
@@ -48,11 +47,9 @@ def opening_of(data: bytes) -> Opening:
     """The opening that a line is. Raises `NotALine`."""
     found = content_of(data)
     words = {name: found.get(name) for name in ("host", "secret", "machine", "code", "to")}
-    if not all(isinstance(word, str) and word for word in words.values()) or not isinstance(
-        found.get("at"), int | float
-    ):
+    if not all(isinstance(word, str) and word and word.isascii() and word.isprintable() for word in words.values()):
         raise NotALine("the opening is not whole")
-    return Opening(**{name: str(word) for name, word in words.items()}, at=float(found["at"]))
+    return Opening(**{name: str(word) for name, word in words.items()})
 
 
 def line_of(content: Mapping[str, Any]) -> bytes:
@@ -64,7 +61,7 @@ def content_of(data: bytes) -> dict[str, Any]:
     """What a line says. Raises `NotALine`."""
     try:
         content = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise NotALine("not a line of ours") from error
     if not isinstance(content, dict):
         raise NotALine("not a line of ours")

@@ -35,7 +35,6 @@ from orchestrator.services.spares import NotAdmitted
 
 logger = logging.getLogger(__name__)
 
-MOST_SKEW = 3.0  # seconds between the clocks: who may succeed whom is told by them
 MOST_KNOCKING = 64  # connections that have not said yet who they are
 LOOK_EVERY = 5.0  # seconds until a machine that was removed is out
 CERTIFICATE_LIVES = timedelta(days=3650)
@@ -166,19 +165,23 @@ class Keeper:
     async def _knock(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection. What is wrong with it is told to its other end and to the log."""
         outside = Stream(reader, writer)
-        if self._knocking < MOST_KNOCKING:
-            self._knocking += 1
-            try:
-                crossing.keep_alive(writer)
-                found = await self._opened(outside, writer.get_extra_info("peername")[0])
-            except (NotALine, OSError) as error:
-                logger.info("nobody was let in", extra={"why": str(error)})
-                found = None
-            finally:
-                self._knocking -= 1
+        try:
+            found = await self._let_in(outside) if self._knocking < MOST_KNOCKING else None
             if found is not None:
                 await self._through(outside, *found)
-        outside.close()
+        finally:
+            outside.close()
+
+    async def _let_in(self, outside: Stream) -> tuple[Opening, Stream] | None:
+        self._knocking += 1
+        try:
+            crossing.keep_alive(outside.writer)
+            return await self._opened(outside, outside.writer.get_extra_info("peername")[0])
+        except (NotALine, OSError) as error:
+            logger.info("nobody was let in", extra={"why": str(error)})
+            return None
+        finally:
+            self._knocking -= 1
 
     async def _through(self, outside: Stream, opening: Opening, inside: Stream) -> None:
         through = asyncio.ensure_future(crossing.join_up(outside, inside))
@@ -218,19 +221,13 @@ class Keeper:
         if opening.to != HELLO:
             return {}
         logins = {name: server.login for name, server in self.behind.items()}
-        return {"code": self.code, "base_url": settings.AO_BASE_URL, **logins}
+        return {"at": time.time(), "base_url": settings.AO_BASE_URL, **logins}
 
     def _must_agree(self, opening: Opening) -> None:
         if opening.code != self.code:
             raise NotAdmitted(
                 f"the service is {self.code} and this is {opening.code}: check out the same version on both machines, "
                 "then start the worker again"
-            )
-        skew = opening.at - time.time()
-        if abs(skew) > MOST_SKEW:
-            raise NotAdmitted(
-                f"the clock of this machine is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the service's: set it by NTP "
-                "(timedatectl set-ntp true), then start the worker again"
             )
 
     async def _put_out(self) -> None:

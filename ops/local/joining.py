@@ -39,7 +39,7 @@ def joined(home: Home) -> tunnel.Pass | None:
     file = membership_file(home)
     try:
         kept = json.loads(file.read_text())
-        return tunnel.Pass(link=Link(**kept["link"]), machine=str(kept["machine"]), code=code())
+        return tunnel.Pass(link=Link(**kept), machine=_machine(home), code=code())
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -58,24 +58,20 @@ def use(text: str, home: Home) -> None:
                 f"{home.path} joined as {before.link.host} before, and what its sessions left is there. Join as {link.host} with "
                 "another home: --home DIR"
             )
-        machine = before.machine if before is not None else secrets.token_urlsafe(32)
-        own = tunnel.Pass(link=link, machine=machine, code=code())
-        # Kept before the link is used up: who is cut off in the middle is still the machine that used it.
-        homes.write_private(membership_file(home), json.dumps({"link": asdict(link), "machine": machine}))
         try:
-            tunnel.greet(own)
+            tunnel.greet(tunnel.Pass(link=link, machine=_machine(home), code=code()))
         except (tunnel.Shut, tunnel.Refused) as error:
-            _forget(home, before)
             raise CannotRun(f"{error}.") from error
+        homes.write_private(membership_file(home), json.dumps(asdict(link)))
 
 
-def _forget(home: Home, before: tunnel.Pass | None) -> None:
-    """A link that did not open the gate leaves things as they were."""
-    if before is None:
-        membership_file(home).unlink()
-    else:
-        kept = {"link": asdict(before.link), "machine": before.machine}
-        homes.write_private(membership_file(home), json.dumps(kept))
+def _machine(home: Home) -> str:
+    """What proves that this home is the one that used its link. It is there before the link is used, so that whoever was cut off in the
+    middle may use it again."""
+    file = home.path / "machine.key"
+    if not file.exists():
+        homes.write_private(file, secrets.token_urlsafe(32))
+    return file.read_text().strip()
 
 
 def work(home: Home) -> None:

@@ -24,6 +24,7 @@ from orchestrator.domain.links import Link
 logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 10.0
+MOST_SKEW = 10.0  # seconds between the clocks: a lease is 30 long
 
 
 class Shut(Exception):
@@ -56,14 +57,27 @@ def greet(own: Pass) -> dict[str, Any]:
         stream.close()
         return answer
 
-    return asyncio.run(ask())
+    before = time.time()
+    answer = asyncio.run(ask())
+    _must_agree(float(answer["at"]), before, time.time())
+    return answer
+
+
+def _must_agree(theirs: float, before: float, after: float) -> None:
+    """Leases are told by clocks. Theirs was read between two looks at ours, however long the way was."""
+    wrong = max(theirs - after, before - theirs)
+    if wrong > MOST_SKEW:
+        raise Refused(
+            f"the clock of this machine is {wrong:.0f} s {'behind' if theirs > after else 'ahead of'} the service's: set it "
+            "(timedatectl set-ntp true), then start the worker again"
+        )
 
 
 async def cross(own: Pass, to: str) -> tuple[Stream, dict[str, Any]]:
     """A connection through the gate. Raises `Shut` and `Refused`."""
     stream = await _knock(own.link)
     link = own.link
-    opening = Opening(host=link.host, secret=link.secret, machine=own.machine, code=own.code, at=time.time(), to=to)
+    opening = Opening(host=link.host, secret=link.secret, machine=own.machine, code=own.code, to=to)
     try:
         await stream.send(opening.line())
         answer = crossing.content_of(await stream.line())

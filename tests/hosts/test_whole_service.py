@@ -16,7 +16,9 @@ from contextlib import ExitStack, contextmanager
 import psycopg
 import pytest
 
+from tests.hosts.board import open_board
 from tests.hosts.machines import Machine, machine, needs_machines
+from tests.hosts.spares import PYTHON, gate_for, joined
 from tests.installation import ROOT, Installation, installation, plain_repository, wait_for
 from tests.repositories import Repository
 
@@ -96,15 +98,15 @@ def add(here: Installation, one: Machine) -> None:
 
 
 @contextmanager
-def service(machines: int) -> Iterator[tuple[Installation, Repository, list[Machine]]]:
-    """The running service with so many machines; this one takes no sessions."""
+def service(machines: int, *words: str) -> Iterator[tuple[Installation, Repository, list[Machine]]]:
+    """The running service with so many machines over SSH, started with these words; this one takes no sessions."""
     with ExitStack() as stack:
         made = [stack.enter_context(machine()) for _ in range(machines)]
         here = stack.enter_context(installation())
         repository = plain_repository(here.folder / "app", {"README": "hello\n"})
         config = here.folder / "agent-orchestrator.yaml"
         config.write_text(CONFIG.format(path=repository.path))
-        here.start(str(repository.path), "--config", str(config))
+        here.start(str(repository.path), "--config", str(config), *words)
         for one in made:
             add(here, one)
         assert here.call("PATCH", "/hosts/local/", json={"capacity": 0}).status_code == 200
@@ -143,22 +145,38 @@ def rooms(one: Machine) -> str:
     return one.inside("sh", "-c", "ls /home/agent/.ao-host/*/rooms")
 
 
+def most_at_once(here: Installation) -> dict[str, int]:
+    """The most sessions that were ever live on each host, as the rows of all of them tell."""
+    with database(here) as connection:
+        rows = connection.execute(
+            "SELECT host.name, max((SELECT count(*) FROM orchestrator_session other WHERE other.host_id = one.host_id"
+            " AND other.created_at <= one.created_at AND (other.ended_at IS NULL OR other.ended_at > one.created_at)))"
+            " FROM orchestrator_session one JOIN orchestrator_host host ON host.id = one.host_id GROUP BY host.name"
+        ).fetchall()
+    return {str(name): int(str(most)) for name, most in rows}
+
+
 @pytest.mark.timeout(400)
-def test_f4_thirty_tasks_over_three_machines_of_which_one_is_unplugged_are_each_merged_once() -> None:
-    with service(MACHINES) as (here, repository, machines):
+def test_f4_thirty_tasks_over_three_machines_and_a_spare_of_which_one_is_unplugged_are_each_merged_once() -> None:
+    with machine(shown=[PYTHON]) as fourth, service(MACHINES, *gate_for(fourth)) as (here, repository, machines):
         watcher = Watcher(here)
-        with watcher.watching():
+        with joined(fourth, here, "--capacity", str(SLOTS)) as spare, watcher.watching(), open_board(here) as board:
             submit(here, TASKS)
             wait_for(lambda: merged(here) >= 6 and live_on(here, machines[0].name) > 0, "they are on their way")
+            assert live_on(here, spare.name) > 0
             machines[0].unplug()
             wait_for(lambda: merged(here) == TASKS, "all are merged", seconds=200)
+            wait_for(lambda: board.shown("done") == TASKS, "the open board shows it", seconds=10)
             machines[0].plug_in()
             wait_for(lambda: live_on(here, machines[0].name) == 0, "it has come back")
-        assert set(watcher.most) == {one.name for one in machines}
-        assert max(watcher.most.values()) == SLOTS
+            wait_for(lambda: spare.rooms() == "", "nothing is left on the spare")
+        assert board.backwards == 0
+        assert set(watcher.most) == {"spare", *(one.name for one in machines)}
+        assert set(most_at_once(here).values()) == set(watcher.most.values()) == {SLOTS}
         assert watcher.looks > 50
         assert watcher.slowest < 2
         each_was_done_once(here, repository, machines, TASKS)
+        assert fourth.name in {repository.ask("show", f"main:work-{n}") for n in range(TASKS)}
 
 
 @pytest.mark.timeout(400)
