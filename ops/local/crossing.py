@@ -93,6 +93,11 @@ class Stream:
     def close(self) -> None:
         self.writer.close()
 
+    async def hang_up(self) -> None:
+        """Close it at once, also where the loop ends right after."""
+        self.writer.transport.abort()
+        await asyncio.sleep(0)
+
 
 async def join_up(one: Stream, other: Stream) -> None:
     """Carry bytes both ways until either end is over."""

@@ -35,7 +35,7 @@ class Finding:
 def examine(home: Path, port: int) -> list[Finding]:
     """Look at everything that a start needs."""
     belongs = homes.Home(path=home)
-    if joining.membership_file(belongs).exists():
+    if belongs.membership_file.exists():
         return [*programs(), *place(home), *membership(belongs), *agents()]
     return [*programs(), *place(home), *own_or_embedded(home), *door_of_the_web(home, port), *agents()]
 

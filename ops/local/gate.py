@@ -25,7 +25,7 @@ from django.db import Error as DatabaseTrouble
 from django.db import connection
 from django.utils import timezone
 
-from ops.local import crossing
+from ops.local import crossing, postgres, startup
 from ops.local.crossing import HELLO, POSTGRES, VALKEY, NotALine, Opening, Stream
 from ops.local.errors import CannotRun
 from ops.local.home import Home, write_private
@@ -87,6 +87,7 @@ class Server:
     user: str
     password: str = field(repr=False)
     name: str
+    embedded: bool = False  # it believes whoever reaches it
 
     async def connect(self) -> Stream:
         """A connection to it. Raises OSError."""
@@ -100,7 +101,7 @@ class Server:
         return {"user": self.user, "password": self.password, "name": self.name}
 
 
-def servers(database_url: str, redis_url: str) -> Mapping[str, Server]:
+def servers(home: Home, database_url: str, redis_url: str) -> Mapping[str, Server]:
     """The servers that the service uses. Raises `CannotRun` for those that can only be reached in ways that the gate does not know."""
     database, broker = urlsplit(database_url), urlsplit(redis_url)
     options = dict(parse_qsl(database.query))
@@ -114,14 +115,16 @@ def servers(database_url: str, redis_url: str) -> Mapping[str, Server]:
         raise CannotRun(f"machines that join can use database 0 of Redis only, and REDIS_URL names {number}.")
     folder = options.get("host", "")
     port = database.port or int(options.get("port", 5432))
+    embedded = folder == str(home.run / "postgres")
     return {
         POSTGRES: Server(
             path=f"{folder}/.s.PGSQL.{port}" if folder.startswith("/") else "",
             host=folder or database.hostname or "localhost",
             port=port,
-            user=unquote(database.username or ""),
+            user=postgres.WORKER if embedded else unquote(database.username or ""),
             password=unquote(database.password or ""),
             name=unquote(database.path.lstrip("/")),
+            embedded=embedded,
         ),
         VALKEY: Server(
             path=unquote(broker.path) if broker.scheme == "unix" else "",
@@ -136,7 +139,7 @@ def servers(database_url: str, redis_url: str) -> Mapping[str, Server]:
 
 def serve(listener: socket.socket, key: Certificate) -> None:
     """Keep the gate until told to stop."""
-    behind = servers(settings.DATABASE_URL, settings.REDIS_URL)
+    behind = servers(Home(path=settings.AO_HOME), settings.DATABASE_URL, settings.REDIS_URL)
     asyncio.run(Keeper(behind=behind, code=code()).keep(listener, key))
 
 
@@ -204,9 +207,14 @@ class Keeper:
             logger.warning("the gate waits for the database", extra={"error": str(error)})
             await outside.send(crossing.line_of({"trouble": "the service's database does not answer"}))
             return None
-        inside = await self.behind[opening.to].connect() if opening.to in self.behind else None
         await outside.send(crossing.line_of({"ok": answer}))
-        return (opening, inside) if inside is not None else None
+        server = self.behind.get(opening.to)
+        if server is None:
+            return None
+        first = await startup.checked(outside.reader, user=server.user) if server.embedded else b""
+        inside = await server.connect()
+        await inside.send(first)
+        return opening, inside
 
     def _answer(self, opening: Opening, peer: str) -> dict[str, object]:
         """What one who may come in is told. Raises `NotAdmitted`."""

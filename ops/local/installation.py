@@ -17,6 +17,8 @@ from django.db.migrations.executor import MigrationExecutor
 from django.urls import reverse
 from django.utils import timezone
 
+from ops.local import postgres
+from ops.local.crossing import POSTGRES
 from ops.local.errors import CannotRun
 from ops.local.gate import certificate, servers
 from ops.local.home import Home, write_private
@@ -102,6 +104,8 @@ def settle_gate(home: Home, listener: socket.socket | None) -> list[str]:
         spares.close_gate()
         return []
     address, port = listener.getsockname()[:2]
-    servers(settings.DATABASE_URL, settings.REDIS_URL)  # refuses what it cannot reach, before anything is forked
+    # What it cannot reach is refused before anything is forked.
+    if servers(home, settings.DATABASE_URL, settings.REDIS_URL)[POSTGRES].embedded:
+        postgres.allow_workers(home)
     spares.open_gate(address=address, port=port, fingerprint=certificate(home).fingerprint, now=timezone.now())
     return [f"machines join at {address}:{port}: make a link for each with `ao host link NAME`"]

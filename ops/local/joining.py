@@ -11,7 +11,6 @@ import sys
 import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -23,20 +22,15 @@ from ops.local.home import Home
 from ops.local.release import code
 from ops.local.start import launch_detached, ready_descriptor, tell_ready
 from ops.local.tree import Child, Stopped, Tree, rotated, told_to_stop
-from orchestrator.domain.links import Link, NoLink, parse
+from orchestrator.domain.links import Link, parse
 
 AGAIN = 1.0  # seconds between two knocks at a gate that is shut
 STOP_SECONDS = 5.0
 
 
-def membership_file(home: Home) -> Path:
-    """What this machine remembers of having joined."""
-    return home.path / "join.json"
-
-
 def joined(home: Home) -> tunnel.Pass | None:
     """What opens the gate for this home; None where it never joined. Raises `CannotRun` for a file that cannot be read."""
-    file = membership_file(home)
+    file = home.membership_file
     try:
         kept = json.loads(file.read_text())
         return tunnel.Pass(link=Link(**kept), machine=_machine(home), code=code())
@@ -62,7 +56,7 @@ def use(text: str, home: Home) -> None:
             tunnel.greet(tunnel.Pass(link=link, machine=_machine(home), code=code()))
         except (tunnel.Shut, tunnel.Refused) as error:
             raise CannotRun(f"{error}.") from error
-        homes.write_private(membership_file(home), json.dumps(asdict(link)))
+        homes.write_private(home.membership_file, json.dumps(asdict(link)))
 
 
 def _machine(home: Home) -> str:
@@ -193,6 +187,3 @@ class Way:
         while self.child.pid is not None and self.child.died() is None:
             os.kill(self.child.pid, signal.SIGTERM if time.monotonic() < deadline else signal.SIGKILL)
             time.sleep(0.02)
-
-
-__all__ = ["NoLink", "joined", "membership_file", "use", "work", "work_detached"]

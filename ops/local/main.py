@@ -16,6 +16,7 @@ from ops.local import check, demo, doctor, door, hosts, joining
 from ops.local import home as homes
 from ops.local.errors import CannotRun
 from ops.local.start import Wanted, listening, start, start_detached, stop, tell_failure
+from orchestrator.domain.links import NoLink
 
 DEFAULT_PORT = 3000
 DEFAULT_GATE_PORT = 3001
@@ -113,7 +114,7 @@ def worker_command(
     if join is not None:
         try:
             joining.use(join, installation)
-        except joining.NoLink as error:
+        except NoLink as error:
             raise UsageError(f"{error}.") from error
     if detach:
         joining.work_detached(installation)

@@ -58,6 +58,10 @@ def start(wanted: Wanted) -> None:
     if wanted.config is not None and not wanted.config.is_file():
         raise CannotRun(f"{wanted.config} is not there. Give the path of an agent-orchestrator.yaml.")
     home = homes.prepare(wanted.home)
+    if home.membership_file.exists():
+        raise CannotRun(
+            f"{home.path} is of a machine that joined another service. Choose another home with --home DIR."
+        )
     with ExitStack() as stack:
         lock = stack.enter_context(homes.locked(home))
         listener = stack.enter_context(listening(os.environ.get("AO_BIND", "127.0.0.1"), wanted.port))

@@ -54,7 +54,7 @@ def greet(own: Pass) -> dict[str, Any]:
 
     async def ask() -> dict[str, Any]:
         stream, answer = await cross(own, HELLO)
-        stream.close()
+        await stream.hang_up()
         return answer
 
     before = time.time()
@@ -82,11 +82,11 @@ async def cross(own: Pass, to: str) -> tuple[Stream, dict[str, Any]]:
         await stream.send(opening.line())
         answer = crossing.content_of(await stream.line())
     except (OSError, NotALine) as error:
-        stream.close()
+        await stream.hang_up()
         raise Shut(f"the service at {link.address}:{link.port} does not answer: {error}") from error
     if "ok" in answer:
         return stream, answer["ok"]
-    stream.close()
+    await stream.hang_up()
     if "refused" in answer:
         raise Refused(str(answer["refused"]))
     raise Shut(str(answer.get("trouble", "the gate does not answer as a gate does")))
@@ -100,18 +100,23 @@ async def _knock(link: Link) -> Stream:
         False,
         ssl.CERT_NONE,
     )  # compared with the link's below, before a word is said
+    where = f"the service at {link.address}:{link.port}"
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
-            stream = Stream(*await asyncio.open_connection(link.address, link.port, ssl=context, limit=crossing.LINE))
-    except TimeoutError as error:
-        raise Shut(f"the service at {link.address}:{link.port} does not answer") from error
+            connected = asyncio.open_connection(
+                link.address, link.port, ssl=context, ssl_handshake_timeout=CONNECT_SECONDS - 2, limit=crossing.LINE
+            )
+            stream = Stream(*await connected)
+    except (TimeoutError, ConnectionAbortedError) as error:
+        await asyncio.sleep(0)  # what was given up is closed by the loop's next round
+        raise Shut(f"{where} does not answer") from error
     except ssl.SSLError as error:
         raise Shut(f"what listens at {link.address}:{link.port} is not the service's gate: {error.reason}") from error
     except OSError as error:
-        raise Shut(f"the service at {link.address}:{link.port} cannot be reached: {error.strerror or error}") from error
+        raise Shut(f"{where} cannot be reached: {error.strerror or error}") from error
     shown = stream.writer.get_extra_info("ssl_object").getpeercert(binary_form=True) or b""
     if hashlib.sha256(shown).hexdigest() != link.fingerprint:
-        stream.close()
+        await stream.hang_up()
         raise Refused(
             f"what listens at {link.address}:{link.port} is not the gate that made this link, or somebody is in between: make a new "
             f"link there (ao host link {link.host})"

@@ -26,7 +26,7 @@ class Host(models.Model):
     class Kind(models.TextChoices):
         LOCAL = "local", "this machine"
         SSH = "ssh", "over SSH"
-        WORKER = "worker", "its own worker"
+        WORKER = "worker", "with its own worker"
 
     name = models.SlugField(max_length=60, unique=True)
     kind = models.CharField(max_length=10, choices=Kind.choices, default=Kind.LOCAL)

@@ -47,7 +47,7 @@ def add(
     address = _checked(name, address, host_key, labels)
     known = Host.objects.select_for_update().filter(name=name).first()
     if known is not None and known.kind != Host.Kind.SSH:
-        raise InvalidHost("name", f"{name} is taken by a host that is {known.get_kind_display()}: choose another name")
+        raise InvalidHost("name", f"{name} is taken by another host ({known.get_kind_display()}): choose another name")
     if known is not None and known.address != address and known.removed_at is None:
         _must_be_idle(known)
     values = {

@@ -86,7 +86,7 @@ def _must_be_free(known: Host | None) -> None:
             "choose another name",
         )
     raise InvalidHost(
-        "name", f"{known.name} is taken by a host that is {known.get_kind_display()}: choose another name"
+        "name", f"{known.name} is taken by another host ({known.get_kind_display()}): choose another name"
     )
 
 

@@ -220,7 +220,7 @@ def test_links_that_do_not_open_the_gate_are_refused_in_one_line_and_leave_nothi
         assert "is for the machine of the service" in refused("--join", good.text(), "-q", "control", *there, code=2)
         taken = cli(here, "host", "link", "local")
         assert (taken.returncode, taken.stdout) == (1, "")
-        assert "local is taken by a host that is this machine" in taken.stderr
+        assert "local is taken by another host (this machine)" in taken.stderr
 
         short = parse(link(here, "late", "--minutes", "1"))
         with database(here) as connection:

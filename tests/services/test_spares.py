@@ -105,12 +105,12 @@ def test_a_foreign_link_opens_nothing(host: str, secret: str) -> None:
 def test_a_name_is_taken_by_a_host_of_another_kind_and_by_a_machine_that_joined() -> None:
     opened()
     projects.local_host(name="local", capacity=1)
-    with pytest.raises(InvalidHost, match="local is taken by a host that is this machine"):
+    with pytest.raises(InvalidHost, match="local is taken by another host"):
         linked("local")
     admitted(linked())
     with pytest.raises(InvalidHost, match=r"ao host remove spare"):
         linked()
-    with pytest.raises(InvalidHost, match="spare is taken by a host that is its own worker"):
+    with pytest.raises(InvalidHost, match="spare is taken by another host"):
         hosts.add(
             name="spare",
             address="me@x",
