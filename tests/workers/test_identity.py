@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 
-from pytest_django.fixtures import SettingsWrapper
+from django.test import override_settings
 
 from workers.identity import known_dead, myself
 
@@ -19,10 +19,10 @@ def test_a_dead_worker_of_this_machine_is_known_to_be_dead() -> None:
     assert not known_dead(f"elsewhere-{NOBODY}")
 
 
-def test_a_machine_that_joined_is_called_by_its_own_name_whatever_its_host_name_is(settings: SettingsWrapper) -> None:
-    settings.AO_JOINED = socket.gethostname()
-    assert myself() == f"@{socket.gethostname()}-{os.getpid()}"
-    assert known_dead(f"@{socket.gethostname()}-{NOBODY}")
-    assert not known_dead(f"{socket.gethostname()}-{NOBODY}")
-    settings.AO_JOINED = ""
-    assert not known_dead(f"@{socket.gethostname()}-{NOBODY}")
+def test_a_machine_that_joined_is_called_by_its_own_name_whatever_its_host_name_is() -> None:
+    alike = socket.gethostname()
+    with override_settings(AO_JOINED=alike):
+        assert myself() == f"@{alike}-{os.getpid()}"
+        assert known_dead(f"@{alike}-{NOBODY}")
+        assert not known_dead(f"{alike}-{NOBODY}")
+    assert not known_dead(f"@{alike}-{NOBODY}")
