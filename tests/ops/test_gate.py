@@ -88,7 +88,7 @@ def through(own: tunnel.Pass, to: str, words: bytes) -> bytes:
         except OSError:
             return b""
         finally:
-            stream.close()
+            await stream.hang_up()
 
     return asyncio.run(ask())
 
@@ -227,7 +227,9 @@ def test_who_is_removed_is_out_though_connected(service: Installation) -> None:
         removed = await asyncio.to_thread(service.ao, "host", "remove", "gone", "--home", str(service.home))
         assert removed.returncode == 0, removed.stderr
         async with asyncio.timeout(20):
-            return await stream.reader.read(1)
+            said = await stream.reader.read(1)
+        await stream.hang_up()
+        return said
 
     assert asyncio.run(until_hung_up()) == b""
     with pytest.raises(tunnel.Refused, match="was removed"):
