@@ -17,10 +17,10 @@ from urllib.parse import quote
 from ops.local import door, tunnel
 from ops.local import home as homes
 from ops.local.crossing import POSTGRES, VALKEY
+from ops.local.detached import launch_detached, ready_descriptor, tell_ready
 from ops.local.errors import CannotRun
 from ops.local.home import Home
 from ops.local.release import code
-from ops.local.start import launch_detached, ready_descriptor, tell_ready
 from ops.local.tree import Child, Stopped, Tree, rotated, told_to_stop
 from orchestrator.domain.links import Link, parse
 
@@ -124,7 +124,9 @@ def _welcome(own: tunnel.Pass) -> dict[str, Any]:
         except tunnel.Shut as shut:
             if str(shut) != told:
                 told = str(shut)
-                print(f"ao: {told}; it is tried again until it does", file=sys.stderr, flush=True)
+                waits = f"{told}: it is tried again until it does"
+                if not tell_ready({"host": own.link.host, "service": ""}, [waits]):
+                    print(f"ao: {waits}", file=sys.stderr, flush=True)
             time.sleep(AGAIN)
 
 

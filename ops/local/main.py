@@ -14,8 +14,9 @@ from typer._click.exceptions import UsageError  # typer shows no other name for 
 from aoweb.cli.main import app as client
 from ops.local import check, demo, doctor, door, hosts, joining
 from ops.local import home as homes
+from ops.local.detached import tell_failure
 from ops.local.errors import CannotRun
-from ops.local.start import Wanted, listening, start, start_detached, stop, tell_failure
+from ops.local.start import Wanted, listening, start, start_detached, stop
 from orchestrator.domain.links import NoLink
 
 DEFAULT_PORT = 3000

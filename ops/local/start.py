@@ -8,7 +8,6 @@ import os
 import pickle
 import signal
 import socket
-import subprocess
 import sys
 import time
 import traceback
@@ -23,6 +22,7 @@ from typing import Any, TypeVar, cast
 from ops.local import door, github_login
 from ops.local import home as homes
 from ops.local import servers as pairs
+from ops.local.detached import launch_detached, ready_descriptor, tell_ready
 from ops.local.errors import CannotRun
 from ops.local.home import VERSION, Home
 from ops.local.register import Found, look
@@ -32,7 +32,6 @@ from ops.local.tree import Child, Stopped, Tree, rotated, told_to_stop
 WEB_SECONDS = 60.0
 PORT_SECONDS = 4.0
 STOP_SECONDS = 40.0
-DETACHED_SECONDS = 30.0
 
 Answer = TypeVar("Answer")
 
@@ -105,11 +104,6 @@ def run(wanted: Wanted, home: Home, found: Found | None, doors: Doors, waker: in
         tree.tend(waker)
     finally:
         tree.stop()
-
-
-def ready_descriptor() -> list[int]:
-    """Where to tell the process that started us detached that we are up; no child of ours may hold it open."""
-    return [int(os.environ["AO_READY_FD"])] if "AO_READY_FD" in os.environ else []
 
 
 def listening(address: str, port: int, *, option: str = "--port N") -> socket.socket:
@@ -264,37 +258,6 @@ def say(wanted: Wanted, sentence: str) -> None:
     print(sentence, file=sys.stderr if wanted.as_json else sys.stdout, flush=True)
 
 
-def tell_ready(ready: dict[str, object], told: list[str]) -> bool:
-    """Tell the process that started us detached that we are up; False when nobody did."""
-    if "AO_READY_FD" not in os.environ:
-        return False
-    with os.fdopen(int(os.environ.pop("AO_READY_FD")), "w") as stream:
-        stream.write(json.dumps({"ready": ready, "told": told}) + "\n")
-    return True
-
-
-def launch_detached(home: Home, arguments: list[str]) -> dict[str, Any]:
-    """Run `ao` with these words in the background, and answer what it tells when it is up."""
-    reader, writer = os.pipe()
-    os.set_inheritable(writer, True)
-    with rotated(home.logs / "ao.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ops.local.main", *arguments],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, pass_fds=[writer],
-            env=os.environ | {"AO_READY_FD": str(writer)},
-        )  # fmt: skip
-    os.close(writer)
-    with os.fdopen(reader) as stream:
-        data = stream.readline()
-    if not data:
-        process.wait(DETACHED_SECONDS)
-        raise CannotRun(f"the service did not come up. Its last words:\n{last_lines(home.logs / 'ao.log')}")
-    answer: dict[str, Any] = json.loads(data)
-    if "error" in answer:
-        raise CannotRun(answer["error"])
-    return answer
-
-
 def start_detached(wanted: Wanted, arguments: list[str]) -> None:
     """Start the service in the background, and return when it is up."""
     answer = launch_detached(homes.prepare(wanted.home), arguments)
@@ -304,13 +267,6 @@ def start_detached(wanted: Wanted, arguments: list[str]) -> None:
     for sentence in answer["told"]:
         print(sentence)
     print(f"board:       {answer['ready']['url']}\nlog in once: {answer['ready']['login_url']}\nstop it with `ao stop`")
-
-
-def tell_failure(error: CannotRun) -> None:
-    """Tell the process that started us detached why there is no service."""
-    if "AO_READY_FD" in os.environ:
-        with os.fdopen(int(os.environ.pop("AO_READY_FD")), "w") as stream:
-            stream.write(json.dumps({"error": str(error)}) + "\n")
 
 
 def stop(home: Home) -> bool:

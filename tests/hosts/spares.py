@@ -33,7 +33,7 @@ class Spare:
 
     def ao(self, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run `ao` on the machine to its end."""
-        argv = [*self.machine.entering(), *CLEAN, sys.executable, "-m", "ops.local.main", *words]
+        argv = [*self.machine.entering(), *CLEAN, sys.executable, str(ROOT / "ao"), *words]
         return subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=60, check=False)
 
     def join(self, link: str) -> None:

@@ -8,13 +8,15 @@ import secrets
 import socket
 import ssl
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import psutil
 import psycopg
 import pytest
 
+from ops.local import home as homes
 from ops.local import tunnel
 from ops.local.crossing import POSTGRES, VALKEY
 from ops.local.release import code
@@ -253,6 +255,25 @@ def test_a_killed_gate_comes_back_with_its_certificate_and_so_does_one_of_the_ne
     service.stop()
     service.start("--listen", f"{GATE}:{port}")
     assert answers()
+
+
+def test_a_worker_that_is_on_before_its_service_waits_for_it_and_a_home_that_joined_starts_no_service(
+    service: Installation, tmp_path: Path
+) -> None:
+    home, link = tmp_path / "there", linked(service, "early")
+    homes.prepare(home)
+    (home / "join.json").write_text(json.dumps(asdict(replace(link, port=1))))
+    waits = service.ao("worker", "--detach", "--home", str(home))
+    assert waits.returncode == 0, waits.stderr
+    assert "cannot be reached" in waits.stdout
+    assert "tried again" in waits.stdout
+    assert service.ao("stop", "--home", str(home)).stdout == "stopped\n"
+    refused = service.ao("start", "--home", str(home), "--port", "0")
+    assert refused.returncode == 1
+    assert "joined another service" in refused.stderr
+    other = service.ao("worker", "--join", link.text(), "--home", str(service.home))
+    assert other.returncode == 1
+    assert "holds a service of its own" in other.stderr
 
 
 def test_no_secret_of_a_link_is_in_a_log(service: Installation) -> None:
