@@ -263,6 +263,13 @@ class HostShape(Shape):
     trouble = serializers.CharField(allow_blank=True)
 
 
+class HostLinkAnswer(Shape):
+    host = serializers.CharField()
+    link = serializers.CharField(help_text="A secret, told this once.")
+    gate = serializers.CharField(help_text="Where the machine is going to knock.")
+    expires_at = serializers.DateTimeField()
+
+
 class NotificationShape(Shape):
     id = serializers.IntegerField()
     interruption = serializers.IntegerField()

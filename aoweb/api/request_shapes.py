@@ -120,6 +120,24 @@ class NewHost(Shape):
     )
 
 
+class NewHostLink(Shape):
+    name = serializers.CharField(max_length=60)
+    capacity = serializers.IntegerField(min_value=0, max_value=100_000, default=8)
+    labels = serializers.ListField(
+        child=serializers.CharField(max_length=60), required=False, default=list, max_length=50
+    )
+    address = serializers.RegexField(
+        r"^[A-Za-z0-9.:_-]{1,255}$",
+        required=False,
+        allow_blank=True,
+        default="",
+        help_text="Where the machine reaches the gate, where that is not the address on which it listens.",
+    )
+    minutes = serializers.IntegerField(
+        min_value=1, max_value=7 * 24 * 60, default=60, help_text="For how long the link may be used."
+    )
+
+
 class EscalationFilter(Shape):
     state = serializers.ChoiceField(["open", "all"], default="open")
     kind = serializers.ChoiceField(["escalation", "all"], default="escalation")

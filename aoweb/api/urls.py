@@ -82,6 +82,7 @@ urlpatterns = [
     path("projects/<slug:key>/", catalogue.ProjectDetail.as_view(), name="project"),
     path("rules/", catalogue.Rules.as_view(), name="rules"),
     path("hosts/", hosts.Hosts.as_view(), name="hosts"),
+    path("host-links/", hosts.HostLinks.as_view(), name="host-links"),
     path("hosts/<slug:name>/", hosts.HostDetail.as_view(), name="host"),
     path("escalations/", driving.Escalations.as_view(), name="escalations"),
     path("escalations/<row:pk>/acknowledge/", driving.Acknowledge.as_view(), name="escalation-acknowledge"),

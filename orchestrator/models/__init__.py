@@ -4,8 +4,10 @@ from orchestrator.models.account import ApiToken, IdempotencyRecord, LoginLink
 from orchestrator.models.configuration import GlobalSettings
 from orchestrator.models.delivery import Delivery
 from orchestrator.models.event import DecisionRecord, Event
+from orchestrator.models.gate import Gate
 from orchestrator.models.host import Host, Workspace
 from orchestrator.models.job import Claim, Job, PushIntent
+from orchestrator.models.parcel import Parcel, ParcelPiece
 from orchestrator.models.project import Membership, Project, Role, RuleRow
 from orchestrator.models.pull_request import Check, Comment, Diff, PullRequest, Review
 from orchestrator.models.reaction import Interruption, Notification, NotificationChannel, Reaction
@@ -21,6 +23,7 @@ __all__ = [
     "Delivery",
     "Diff",
     "Event",
+    "Gate",
     "GlobalSettings",
     "Host",
     "IdempotencyRecord",
@@ -32,6 +35,8 @@ __all__ = [
     "Message",
     "Notification",
     "NotificationChannel",
+    "Parcel",
+    "ParcelPiece",
     "Project",
     "PullRequest",
     "PushIntent",

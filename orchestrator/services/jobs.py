@@ -244,6 +244,27 @@ def _wake(claim: Claim, now: datetime) -> None:
     Task.objects.filter(jobs=claim.job).update(wake_at=now)
 
 
+class HandOver(Exception):
+    """The rest of a job is for the workers of another queue."""
+
+    def __init__(self, queue: str) -> None:
+        super().__init__(f"handed over to {queue}")
+        self.queue = queue
+
+
+@transaction.atomic
+def hand_over(*, claim: Claim, queue: str, now: datetime) -> bool:
+    """The same job goes on elsewhere, at once. It counts as an attempt, so that its next claim is not taken for a death."""
+    job = Job.objects.held(claim).select_for_update().first()
+    if job is None:
+        return False
+    job.attempts += 1
+    job.queue, job.state, job.lease_until, job.run_at, job.error = queue, JobState.PROMISED, None, now, ""
+    job.save(update_fields=["attempts", "queue", "state", "lease_until", "run_at", "error"])
+    doorbell.ring_jobs(queue)
+    return True
+
+
 def deaths(job: Job) -> int:
     """How often a worker took the job and was not heard of again before its lease lapsed."""
     return max(job.claims - 1 - job.attempts - job.failures, 0)

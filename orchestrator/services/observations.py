@@ -103,7 +103,8 @@ def host_seen(
     *, host: Host, now: datetime, boot_id: str, boottime: float, free_bytes: int, facts: HostFacts | None = None
 ) -> None:
     """A look at the host was received. Deadlines of runs are counted from its own clock as this look saw it."""
-    came_back = host.silent_since is not None
+    # Of a machine with a worker of its own it is somebody else who noticed the silence.
+    came_back = host.silent_since is not None or Host.objects.filter(pk=host.pk, silent_since__isnull=False).exists()
     host.seen_at, host.silent_since, host.trouble, host.boot_id = now, None, "", boot_id
     host.facts = {
         **host.facts,

@@ -39,6 +39,8 @@ mount --rbind /dev "$root/dev"
 for folder in run tmp root dev/shm; do mount -t tmpfs -o mode=0755 tmpfs "$root/$folder"; done
 chmod 1777 "$root/tmp" "$root/dev/shm"
 mkdir "$root/run/sshd"
+shift 3
+for folder; do mkdir -p "$root$folder"; mount --bind "$folder" "$root$folder"; done
 [ -z "$boot_id" ] || mount --bind "$boot_id" "$root/proc/sys/kernel/random/boot_id"
 hostname "$name"
 cd "$root"
@@ -70,6 +72,7 @@ class Machine:
     own_boot_id: bool
     init: subprocess.Popen[str] | None = None
     missing: Sequence[str] = ()
+    shown: Sequence[str] = ()
 
     @property
     def name(self) -> str:
@@ -156,7 +159,7 @@ class Machine:
             _INIT,
             "init",
         )
-        words = (*argv, str(self.root), self.name, boot_id)
+        words = (*argv, str(self.root), self.name, boot_id, *self.shown)
         self.init = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
         assert self.init.stdout is not None
         with self.init.stdout as said:
@@ -170,7 +173,11 @@ class Machine:
 
     def inside(self, *argv: str, stdin: str = "") -> str:
         """What a program prints that is run on the machine as root."""
-        return _run("nsenter", "--target", str(self._first), *_NAMESPACES, "--", *argv, stdin=stdin)
+        return _run(*self.entering(), *argv, stdin=stdin)
+
+    def entering(self) -> tuple[str, ...]:
+        """What to put before a command line that is to run on the machine."""
+        return ("nsenter", "--target", str(self._first), *_NAMESPACES, "--")
 
     def start_sshd(self) -> None:
         options = {
@@ -309,13 +316,16 @@ _NAMESPACES = ("--mount", "--uts", "--ipc", "--net", "--pid", "--wd=/")
 
 
 @contextmanager
-def machine(*, size: str = "512m", own_boot_id: bool = False, missing: Sequence[str] = ()) -> Iterator[Machine]:
-    """A running machine. `missing` names programs that it lacks; `own_boot_id` gives it one that changes with each boot, at the price that
+def machine(
+    *, size: str = "512m", own_boot_id: bool = False, missing: Sequence[str] = (), shown: Sequence[str] = ()
+) -> Iterator[Machine]:
+    """A running machine. `missing` names programs that it lacks, `shown` folders of ours that it has although they are in places which are
+    its own; `own_boot_id` gives it one that changes with each boot, at the price that
     sandboxes of accounts other than root do not work there."""
     PLACE.mkdir(exist_ok=True)
     clear_stale()
     number, lock = _claim()
-    made = Machine(number=number, lock=lock, own_boot_id=own_boot_id, missing=missing)
+    made = Machine(number=number, lock=lock, own_boot_id=own_boot_id, missing=missing, shown=shown)
     try:
         made.make(size=size)
         made.boot()

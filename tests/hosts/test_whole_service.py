@@ -16,12 +16,14 @@ from contextlib import ExitStack, contextmanager
 import psycopg
 import pytest
 
+from tests.hosts.board import open_board
 from tests.hosts.machines import Machine, machine, needs_machines
+from tests.hosts.spares import PYTHON, gate_for, joined
 from tests.installation import ROOT, Installation, installation, plain_repository, wait_for
 from tests.repositories import Repository
 
 pytestmark = [pytest.mark.e2e, pytest.mark.faults, pytest.mark.slow, pytest.mark.root, needs_machines]
-TASKS, MACHINES, SLOTS = 30, 3, 4
+TASKS, MACHINES, SLOTS, SESSIONS = 30, 3, 4, 14
 AGENT = (
     'cat > /tmp/prompt; n=$(sed -n "s/.*Work \\([0-9]*\\).*/\\1/p" /tmp/prompt | head -n 1); '
     'hostname > "work-$n"; sleep 1; git add .; git commit -qm "Work $n"'
@@ -33,6 +35,7 @@ projects:
     agent: command
     agentConfig: {{{{command: [/bin/sh, -c, {json.dumps(AGENT)}]}}}}
     reassignAfter: 20s
+    maxSessions: {SESSIONS}
     scm: {{{{plugin: local, requiredChecks: [], requiredApprovals: 0}}}}
 reactions:
   approved-and-green: {{{{auto: true, action: auto-merge}}}}
@@ -96,15 +99,15 @@ def add(here: Installation, one: Machine) -> None:
 
 
 @contextmanager
-def service(machines: int) -> Iterator[tuple[Installation, Repository, list[Machine]]]:
-    """The running service with so many machines; this one takes no sessions."""
+def service(machines: int, *words: str) -> Iterator[tuple[Installation, Repository, list[Machine]]]:
+    """The running service with so many machines over SSH, started with these words; this one takes no sessions."""
     with ExitStack() as stack:
         made = [stack.enter_context(machine()) for _ in range(machines)]
         here = stack.enter_context(installation())
         repository = plain_repository(here.folder / "app", {"README": "hello\n"})
         config = here.folder / "agent-orchestrator.yaml"
         config.write_text(CONFIG.format(path=repository.path))
-        here.start(str(repository.path), "--config", str(config))
+        here.start(str(repository.path), "--config", str(config), *words)
         for one in made:
             add(here, one)
         assert here.call("PATCH", "/hosts/local/", json={"capacity": 0}).status_code == 200
@@ -143,22 +146,46 @@ def rooms(one: Machine) -> str:
     return one.inside("sh", "-c", "ls /home/agent/.ao-host/*/rooms")
 
 
+def most_at_once(here: Installation) -> Counter[str]:
+    """The most sessions that were ever live on each host, and on all of them, as the rows of all sessions tell."""
+    with database(here) as connection:
+        rows = connection.execute(
+            "SELECT host.name, session.created_at, session.ended_at FROM orchestrator_session session"
+            " JOIN orchestrator_host host ON host.id = session.host_id"
+        ).fetchall()
+    changes = [(begun, 1, name) for name, begun, _ in rows] + [(ended, -1, name) for name, _, ended in rows if ended]
+    live: Counter[str] = Counter()
+    most: Counter[str] = Counter()
+    for _, change, name in sorted(changes, key=lambda one: one[:2]):
+        for whose in (str(name), "all"):
+            live[whose] += change
+            most[whose] = max(most[whose], live[whose])
+    return most
+
+
 @pytest.mark.timeout(400)
-def test_f4_thirty_tasks_over_three_machines_of_which_one_is_unplugged_are_each_merged_once() -> None:
-    with service(MACHINES) as (here, repository, machines):
+def test_f4_thirty_tasks_over_three_machines_and_a_spare_of_which_one_is_unplugged_are_each_merged_once() -> None:
+    with machine(shown=[PYTHON]) as fourth, service(MACHINES, *gate_for(fourth)) as (here, repository, machines):
         watcher = Watcher(here)
-        with watcher.watching():
+        with joined(fourth, here, "--capacity", str(SLOTS)) as spare, watcher.watching(), open_board(here) as board:
             submit(here, TASKS)
             wait_for(lambda: merged(here) >= 6 and live_on(here, machines[0].name) > 0, "they are on their way")
+            assert live_on(here, spare.name) > 0
             machines[0].unplug()
             wait_for(lambda: merged(here) == TASKS, "all are merged", seconds=200)
+            wait_for(lambda: board.shown("done") == TASKS, "the open board shows it", seconds=10)
             machines[0].plug_in()
             wait_for(lambda: live_on(here, machines[0].name) == 0, "it has come back")
-        assert set(watcher.most) == {one.name for one in machines}
-        assert max(watcher.most.values()) == SLOTS
+            wait_for(lambda: spare.rooms() == "", "nothing is left on the spare")
+        assert board.backwards == 0
+        assert set(watcher.most) == {"spare", *(one.name for one in machines)}
+        most = most_at_once(here)
+        assert max(most[name] for name in watcher.most) == max(watcher.most.values()) == SLOTS
+        assert SLOTS < most["all"] <= SESSIONS
         assert watcher.looks > 50
         assert watcher.slowest < 2
         each_was_done_once(here, repository, machines, TASKS)
+        assert fourth.name in {repository.ask("show", f"main:work-{n}") for n in range(TASKS)}
 
 
 @pytest.mark.timeout(400)

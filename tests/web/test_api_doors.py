@@ -46,6 +46,7 @@ POSTS = [
     "/escalations/{asked}/acknowledge/",
     "/config/",
     "/hosts/",
+    "/host-links/",
     "/tokens/",
     "/login-links/",
 ]
