@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
+import psycopg
 
 from tests.repositories import Repository
 
@@ -150,6 +152,12 @@ class Installation:
                 except (FileNotFoundError, ProcessLookupError, PermissionError):
                     continue
         return found
+
+    def database(self) -> psycopg.Connection[tuple[Any, ...]]:
+        """A connection to the embedded database, which every statement of its own commits."""
+        return psycopg.connect(
+            host=str(self.home / "run" / "postgres"), user="ao", dbname="ao", autocommit=True, connect_timeout=2
+        )
 
     def call(self, method: str, path: str, **more: object) -> httpx.Response:
         """One call of the API."""

@@ -14,6 +14,7 @@ from orchestrator.domain.addresses import fingerprint
 from orchestrator.ports import Command, PortError, Refused, Run, RunEnd, RunState, Unavailable
 from tests.hosts.machines import Machine, machine, needs_machines
 from tests.hosts.reaching import reached, ssh_host
+from tests.hosts.service import serves
 from workers.plugins.hosts.ssh.host import LINES, SshHost
 
 pytestmark = [pytest.mark.root, pytest.mark.faults, needs_machines]
@@ -104,25 +105,6 @@ def logged(spare: Machine, words: str) -> str:
     return log
 
 
-# The process that listens: guards are its children, and look like it.
-SERVE = """
-import glob, os
-inodes = {line.split()[6] for line in open("/proc/net/unix") if line.split()[3] == "00010000" and line.strip().endswith("/serve.sock")}
-for handle in glob.glob("/proc/[0-9]*/fd/*"):
-    try:
-        if os.readlink(handle)[8:-1] in inodes:
-            print(handle.split("/")[2])
-    except OSError:
-        pass
-"""
-
-
-def serve_of(spare: Machine) -> str:
-    """The pid of hostkit's serve, by the machine's own numbers."""
-    (found,) = spare.inside("python3", "-c", SERVE).split()
-    return found
-
-
 def test_f5_an_agent_that_is_cut_off_works_on_and_its_journal_catches_up_without_a_gap(
     spare: Machine, host: SshHost
 ) -> None:
@@ -208,7 +190,8 @@ def test_f2_a_killed_serve_is_started_again_and_finds_its_agents(spare: Machine,
     reader.until(lambda _: b"line 20\n" in reader.output)
 
     for _ in range(3):
-        spare.inside("kill", "-9", serve_of(spare))
+        (serve,) = serves(spare)
+        spare.kill(serve)
         reader.until(lambda state: state.live)
 
     assert reader.to_the_end().exit_code == 0

@@ -1,0 +1,237 @@
+"""The whole world, and kill -9 of each of its parts at each step: the service, GitHub, machines over SSH, and the real Claude Code on them.
+
+`python -m tests.faults.world --kills 200 [--seed N] [--skip M]` says of each kill what was killed at which step, and gives the verdict.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import random
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+
+from ops.local.coding_agents import install_claude_code
+from tests.fakegithub.server import NO_ANSWER, FakeGitHub
+from tests.faults.agents import Heard
+from tests.faults.matrix import Matrix
+from tests.faults.parts import Part, end, parts_of_the_service, restarted
+from tests.faults.people import OBJECTED, TALKED_TO, WORDS, People
+from tests.faults.verdict import Verdict, left, verdict_of
+from tests.faults.witness import Life, Witness, guard_of, told
+from tests.github.service import ENVIRONMENT, SCRIPT, bare, github_of, ringing
+from tests.hosts.machines import Machine, machine
+from tests.hosts.service import serves, take_sessions
+from tests.installation import installation, wait_for
+from tests.scripted_model import Rule, Say, ScriptedModel, scripted_model, sh
+
+MACHINES, SLOTS = 2, 3
+ROUNDS = 10
+PROGRAM = "/usr/local/bin/claude"
+STEPS = (
+    "Prepare", "StartTurn", "turn", "Say", "HangUp", "Publish", "OpenPullRequest", "checks", "AnswerThread", "Merge", "DeleteBranch",
+    "EndSession",
+)  # fmt: skip
+KINDS = ("straight", "red once", OBJECTED, TALKED_TO)
+LATENCY = 0.05  # seconds that each of GitHub's answers takes: time in which somebody can be killed
+# The request by which a step changes something at GitHub.
+EFFECTS = {
+    "Publish": "POST .*git-receive-pack",
+    "OpenPullRequest": "POST .*/pulls$",
+    "AnswerThread": "graphql (reply|resolve)",
+    "Merge": "PUT .*/merge$",
+    "DeleteBranch": "POST .*git-receive-pack",
+}
+ANY_EFFECT = "|".join(EFFECTS.values())
+
+_FILE = "f=work-$AO_TASK.txt"
+_COMMIT = 'git add $f && git commit -qm "Work of task $AO_TASK, turn $AO_TURN"'
+_FIRST = sh(f"{_FILE}; sleep 0.3; echo right > $f; {_COMMIT}")
+_BROKEN = sh(f"{_FILE}; sleep 0.3; echo broken > $f; {_COMMIT}")
+# Whatever stands there already, afterwards it is right, and there is a commit.
+_GO_ON = sh(f'{_FILE}; sleep 0.3; touch $f; sed -i s/broken/right/ $f; echo "turn $AO_TURN" >> $f; {_COMMIT}')
+RULES = (
+    Rule(match="Your program ended|Your turn ended|asks for changes|Checks failed", steps=[_GO_ON, Say(text="Gone on.")]),
+    Rule(match="red once", steps=[_BROKEN, Say(text="That should be it.")]),
+    Rule(match=f"^(?!.*Task: ).*{WORDS}", steps=[_GO_ON, Say(text="Minded.")]),
+    Rule(match="", steps=[_FIRST, Say(text="Done.")]),
+)  # fmt: skip
+CONFIG = """
+projects:
+  app:
+    repo: acme/demo
+    defaultBranch: main
+    agent: claude-code
+    agentConfig: {{program: {program}}}
+    env: {env}
+    scm: {{plugin: github, apiUrl: {api}, cloneUrl: {remote}, token: "${{ACME_TOKEN}}", requiredChecks: [ci], requiredApprovals: 1}}
+reactions:
+  approved-and-green: {{auto: true, action: auto-merge}}
+"""
+
+
+@dataclass(slots=True, kw_only=True)
+class World(Matrix):
+    """The matrix over everything at once."""
+
+    github: FakeGitHub
+    machines: Sequence[Machine]
+    model: ScriptedModel
+    witness: Witness
+    began: float = field(default_factory=time.monotonic)
+    kinds: Sequence[str] = KINDS
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.began
+
+    def under_way(self, step: str) -> bool:
+        if step == "checks":
+            with self.github.world.lock:
+                return any(run.status != "completed" for run in self.github.world.checks.values())
+        return Matrix.under_way(self, step)
+
+    def outcome(self) -> Verdict:
+        """Wait for the end of all that was accepted; what really happened."""
+        self.finish()
+        with suppress(AssertionError):
+            wait_for(lambda: not any(left(self).values()), "nothing is left", seconds=60, every=0.5)
+        return verdict_of(self)
+
+    def lost(self, step: str, *, after: bool) -> None:
+        """The next request that changes something at GitHub is lost before its effect, or its answer after it; every other time nothing is
+        answered at all."""
+        status = (502, NO_ANSWER)[len(self.kills) % 2]
+        self.github.fail(EFFECTS.get(step, ANY_EFFECT), status, after_the_effect=after)
+        wait_for(lambda: self.feed() or not self.github.faults, "a request is lost", seconds=60)
+
+
+@contextmanager
+def world() -> Iterator[World]:
+    """Everything runs: service, GitHub with its people, machines, model."""
+    program = install_claude_code()
+    with ExitStack() as stack:
+        machines = [stack.enter_context(machine(size="1g")) for _ in range(MACHINES)]
+        model = stack.enter_context(scripted_model(RULES, address=machines[0].gateway))
+        for one in machines:
+            one.shown_the_way_to(machines[0].gateway)
+            shutil.copy(program, one.root / PROGRAM.lstrip("/"))
+        here = stack.enter_context(installation(**ENVIRONMENT))
+        github, _ = stack.enter_context(
+            github_of(here, {"README": "hello\n", SCRIPT: "! grep -l broken work-*.txt\n"})
+        )
+        github.latency = LATENCY
+        config = here.folder / "agent-orchestrator.yaml"
+        config.write_text(
+            CONFIG.format(remote=github.clone_url, program=PROGRAM, env=json.dumps(model.environment), api=github.base)
+        )
+        here.start("--config", str(config))
+        take_sessions(here, machines, slots=SLOTS)
+        stack.enter_context(ringing(github, here))
+        witness = Witness(machines, PROGRAM)
+        stack.enter_context(witness.watching())
+        made = World(
+            here=here,
+            repository=bare(github),
+            parts={},
+            heard=lambda: Heard(starts=witness.starts(), told=told(model), overlaps=len(witness.overlaps())),
+            github=github,
+            machines=machines,
+            model=model,
+            witness=witness,
+        )
+        made.parts = parts(made)
+        people = People(github.world, made)
+        with people.about():
+            yield made
+        assert people.wrong == []
+
+
+def parts(world: World) -> dict[str, Part]:
+    """Every part, and how it is killed; of the machines one after the other."""
+    machines = itertools.cycle(world.machines)
+
+    def serve(_: str) -> None:
+        one = next(machines)
+        for pid in serves(one):
+            one.kill(pid)
+
+    def bridge(_: str) -> None:
+        one = next(machines)
+        for pid in one.processes("workers.hostkit.bridge"):
+            one.kill(pid)
+
+    def sshd(_: str) -> None:
+        one = next(machines)
+        one.kill_sshd()
+        one.start_sshd()
+
+    def agent(_: str) -> None:
+        _of_an_agent(world.witness, lambda life: life.pid)
+
+    def guard(_: str) -> None:
+        _of_an_agent(world.witness, lambda life: guard_of(life.pid))
+
+    return {
+        **parts_of_the_service(world.here),
+        "everything": lambda _: restarted(world.here),
+        "serve": serve,
+        "guard": guard,
+        "agent": agent,
+        "bridge": bridge,
+        "sshd": sshd,
+        "request": partial(world.lost, after=False),
+        "answer": partial(world.lost, after=True),
+    }
+
+
+def _of_an_agent(witness: Witness, whom: Callable[[Life], int | None]) -> None:
+    """Kill a process of an agent that lives, once there is one."""
+    found: list[Life] = []
+
+    def there() -> bool:
+        found[:] = [life for life in [witness.victim()] if life is not None]
+        return bool(found)
+
+    try:
+        wait_for(there, "an agent lives", seconds=10)
+    except AssertionError:
+        return
+    pid = whom(found[0])
+    if pid is not None:
+        witness.strike(found[0])
+        end(pid)
+
+
+def main() -> int:
+    """Strike, and give the verdict; 1 where something is not nothing."""
+    words = argparse.ArgumentParser(prog="python -m tests.faults.world", description=__doc__)
+    words.add_argument("--kills", type=int, default=200)
+    words.add_argument("--seed", type=int, default=1, help="of the order of kills")
+    words.add_argument("--skip", type=int, default=0, help="so many kills of that order")
+    asked = words.parse_args()
+    with world() as made:
+        for target, step in order(made.parts, seed=asked.seed)[asked.skip :][: asked.kills]:
+            kill = made.strike(target, step)
+            sys.stderr.write(f"{made.seconds:6.1f} s: {target} at {step}{'' if kill.hit else ' (missed)'}\n")
+        verdict = made.outcome()
+    json.dump(verdict.figures(), sys.stdout, indent=1)
+    sys.stdout.write("\n")
+    return 0 if verdict.clean else 1
+
+
+def order(parts: Iterable[str], *, seed: int) -> list[tuple[str, str]]:
+    """Every part at every step, again and again, each time in another order."""
+    dice = random.Random(seed)
+    every = list(itertools.product(parts, STEPS))
+    return [cell for _ in range(ROUNDS) for cell in dice.sample(every, len(every))]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
