@@ -114,12 +114,28 @@ class Matrix:
             wait_for(lambda: not self.ask(open_tasks), "every task ends", seconds=seconds, every=0.5)
             wait_for(lambda: not self.ask(left), "every workspace is removed", seconds=60)
         except AssertionError as error:
-            raise AssertionError(f"{error}\n{self.ask(open_tasks)}\n{self.ask(left)}\n{self._unsettled()}") from error
+            rows = [*self.ask(open_tasks), *self.ask(left), *self.standing()]
+            raise AssertionError("\n".join([str(error), *map(str, rows)])) from error
 
-    def _unsettled(self) -> list[tuple[Any, ...]]:
-        return self.ask(
-            "SELECT key, state, attempts, failures, claims, code, error FROM orchestrator_job WHERE state <> 'done'"
-        )
+    def standing(self) -> list[tuple[Any, ...]]:
+        """What is known of the tasks that are not over, for whoever has to find out why."""
+        mine = "IN (SELECT id FROM orchestrator_task WHERE outcome = '')"
+        return [
+            *self.ask(
+                "SELECT key, state, attempts, failures, claims, code, error FROM orchestrator_job WHERE state <> 'done'"
+            ),
+            *self.ask(
+                'SELECT session.task_id, turn.n, turn.started_at, turn.done_at, turn.ended_at, turn."end", turn.detail, turn.published_at,'
+                " turn.head_before, turn.head_after FROM orchestrator_turn turn"
+                f" JOIN orchestrator_session session ON session.id = turn.session_id WHERE session.task_id {mine} ORDER BY turn.id"
+            ),
+            *self.ask(
+                f"SELECT task_id, id, key, turn_id, delivered_at, confirmed_at FROM orchestrator_message WHERE task_id {mine}"
+            ),
+            *self.ask(
+                f"SELECT task_id, at, kind, text FROM orchestrator_event WHERE task_id {mine} ORDER BY id DESC LIMIT 40"
+            ),
+        ]
 
     def verdict(self) -> dict[str, object]:
         """What really happened, by the remote's history, those who saw the agents, and the database."""

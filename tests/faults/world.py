@@ -123,9 +123,7 @@ def world() -> Iterator[World]:
             one.shown_the_way_to(machines[0].gateway)
             shutil.copy(program, one.root / PROGRAM.lstrip("/"))
         here = stack.enter_context(installation(**ENVIRONMENT))
-        github, _ = stack.enter_context(
-            github_of(here, {"README": "hello\n", SCRIPT: "! grep -l broken work-*.txt\n"})
-        )
+        github, _ = stack.enter_context(github_of(here, {"README": "hello\n", SCRIPT: "! grep -l broken work-*.txt\n"}))
         github.latency = LATENCY
         config = here.folder / "agent-orchestrator.yaml"
         config.write_text(
