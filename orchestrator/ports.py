@@ -408,6 +408,12 @@ class Agent(Protocol):
         """The events in one complete line of output; a line it does not know has none."""
         ...
 
+    def recall(self, native_id: str) -> tuple[str, ...] | None:
+        """The command that prints, where the agent ran, the names `[message ID]` of all messages that its conversation holds on disk, and
+        fails where there is no such conversation; None when it keeps none that can be asked. A program that died may have read words that it
+        forgot with its death."""
+        ...
+
     def say(self, *, message: str, text: str) -> bytes | None:
         """The bytes that put a message into a live conversation, or None when this agent takes messages only between turns. The agent
         confirms the message by its id (`Confirmed`) when it has read it; one that it has not is told again with the next turn."""

@@ -112,6 +112,21 @@ def test_a_program_that_is_killed_leaves_nothing_and_its_conversation_goes_on(
         assert "Fix the failing test" in model.heard[-1].body
 
 
+def test_words_that_a_killed_program_took_along_are_told_again_and_once(installed: Installation, claude: str) -> None:
+    """It is killed before it has kept its second turn's words in its conversation, which the third turn goes on in."""
+    rules = Rule(match="Checks failed", steps=[FIX, DONE]), Rule(match="Fix the failing", steps=[sh("touch x"), DONE])
+    with installed(*rules, scm={"plugin": "local", "checks": {"tests": "sh test.sh"}}) as (here, model):
+        task = here.submit()
+        here.until(lambda: here.turn(task).n == 2 and here.turn(task).started_at is not None, "it is told of the check")
+        program_of(here, claude).kill()
+        here.reach(task, TaskStatus.REVIEW_PENDING)
+        assert [turn.end for turn in Turn.objects.order_by("n")] == ["finished", "killed", "finished"]
+        told = here.sent(task, "ci-failed")
+        assert [(message.turn.n, message.deliveries) for message in told if message.turn] == [(3, 1)]
+        assert model.heard[-1].body.count(f"[message {told[0].pk}]") == 1
+        assert "Fix the failing test" in model.heard[-1].body
+
+
 def test_an_interrupt_while_the_model_is_asked_is_no_finished_turn(installed: Installation, claude: str) -> None:
     rules = Rule(match="Fix the failing", steps=[Hang()]), Rule(match="Your program ended", steps=[FIX, DONE])
     with installed(*rules) as (here, model):

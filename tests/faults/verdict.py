@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from tests.faults.world import World
 
 _MARK = re.compile(r"<!-- (ao-[\w-]+) -->")
-_HARMED = ("killed", "failed")  # ends of turns whose program died
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +124,7 @@ def _in_rows(world: World) -> dict[str, list[object]]:
             if not _caused(world, row[0], row[1])
         ],
         "jobs put aside or refused": world.ask(
-            "SELECT task_id, key, code, error FROM orchestrator_job WHERE state NOT IN ('done', 'promised', 'claimed')"
+            "SELECT task_id, key, code, error FROM orchestrator_job WHERE state NOT IN ('done', 'promised', 'claimed', 'dropped')"
             " AND code <> 'overtaken'"
         ),
     }

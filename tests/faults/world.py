@@ -113,15 +113,14 @@ class World(Matrix):
 
 
 @contextmanager
-def world() -> Iterator[World]:
-    """Everything runs: service, GitHub with its people, machines, model."""
-    program = install_claude_code()
+def world(claude: str) -> Iterator[World]:
+    """Everything runs: service, GitHub with its people, machines, model. `claude`: where the agent's program is here."""
     with ExitStack() as stack:
         machines = [stack.enter_context(machine(size="1g")) for _ in range(MACHINES)]
         model = stack.enter_context(scripted_model(RULES, address=machines[0].gateway))
         for one in machines:
             one.shown_the_way_to(machines[0].gateway)
-            shutil.copy(program, one.root / PROGRAM.lstrip("/"))
+            shutil.copy(claude, one.root / PROGRAM.lstrip("/"))
         here = stack.enter_context(installation(**ENVIRONMENT))
         github, _ = stack.enter_context(github_of(here, {"README": "hello\n", SCRIPT: "! grep -l broken work-*.txt\n"}))
         github.latency = LATENCY
@@ -214,7 +213,7 @@ def main() -> int:
     words.add_argument("--seed", type=int, default=1, help="of the order of kills")
     words.add_argument("--skip", type=int, default=0, help="so many kills of that order")
     asked = words.parse_args()
-    with world() as made:
+    with world(str(install_claude_code())) as made:
         for target, step in order(made.parts, seed=asked.seed)[asked.skip :][: asked.kills]:
             kill = made.strike(target, step)
             sys.stderr.write(f"{made.seconds:6.1f} s: {target} at {step}{'' if kill.hit else ' (missed)'}\n")

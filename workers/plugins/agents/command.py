@@ -62,6 +62,11 @@ class CommandAgent:
         found = parsed(line, cap=vocabulary.LINE_CAP)
         return _event(found) if found is not None else ()
 
+    def recall(self, native_id: str) -> tuple[str, ...] | None:
+        """Nobody knows where a command keeps its conversation."""
+        del native_id
+        return None
+
     def say(self, *, message: str, text: str) -> bytes | None:
         """It takes messages between turns only."""
         del message, text
