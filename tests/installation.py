@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,7 @@ class Installation:
     url: str = ""
     token: str = ""
     port: int = 0
+    ends: ExitStack = field(default_factory=ExitStack)  # what is let go of when it is over
 
     @property
     def home(self) -> Path:
@@ -209,6 +210,7 @@ def installation(**environment: str) -> Iterator[Installation]:
     try:
         yield made
     finally:
+        made.ends.close()
         made.stop()
         for pid in [*made.hostkit(), *made.marked()]:
             try:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ class Matrix:
     heard: Callable[[], Heard]
     kinds: Sequence[str] = KINDS
     alive_at_once: int = 5
+    patience: float = 4  # seconds in which a task may come to the step
     keys: list[str] = field(default_factory=list)
     kills: list[Kill] = field(default_factory=list)
     _connection: psycopg.Connection[tuple[Any, ...]] | None = None
@@ -57,7 +59,7 @@ class Matrix:
             try:
                 connection = self._connection
                 if connection is None or connection.closed:
-                    connection = self._connection = self.here.database()
+                    connection = self._connection = self.here.ends.enter_context(closing(self.here.database()))
                 return connection.execute(sql).fetchall()  # type: ignore[arg-type]  # literal statements of these tests
             except psycopg.OperationalError:
                 self._connection = None
@@ -93,9 +95,9 @@ class Matrix:
 
     # --- killing ---
 
-    def strike(self, target: str, step: str, *, patience: float = 4) -> Kill:
+    def strike(self, target: str, step: str) -> Kill:
         """Wait until the step is under way (or patience ends), kill, and see the part back."""
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + self.patience
         hit = False
         while not hit and time.monotonic() < deadline:
             self.feed()

@@ -38,7 +38,7 @@ STEPS = (
     "Prepare", "StartTurn", "turn", "Say", "HangUp", "Publish", "OpenPullRequest", "checks", "AnswerThread", "Merge", "DeleteBranch",
     "EndSession",
 )  # fmt: skip
-KINDS = ("straight", "red once", OBJECTED, TALKED_TO)
+KINDS = ("straight", OBJECTED, TALKED_TO, "red once", OBJECTED, TALKED_TO)
 LATENCY = 0.05  # seconds that each of GitHub's answers takes: time in which somebody can be killed
 # The request by which a step changes something at GitHub.
 EFFECTS = {
