@@ -37,6 +37,8 @@ def after_a_death(
         turn=before, session=before.session_id, delivered_at=now, confirmed_at=now, deliveries=1
     )
     if forgotten:
+        lost = [message.pk for message in forgotten]
+        Message.objects.filter(pk__in=lost).update(delivered_at=None, confirmed_at=None, deliveries=0)
         text = f"the agent's program died before it had kept {len(forgotten)} of its messages: told again"
         events.record(kind="message.forgotten", text=text, task=before.session.task, at=now)
     return in_order([*forgotten, *(message for message in waiting if message.pk not in read)])

@@ -116,6 +116,9 @@ def _of_agents(world: World) -> dict[str, list[object]]:
 def _in_rows(world: World) -> dict[str, list[object]]:
     return {
         "tasks not merged": world.ask("SELECT id, status, reason FROM orchestrator_task WHERE outcome <> 'merged'"),
+        "messages that count as doubled": world.ask(
+            "SELECT task_id, key, deliveries FROM orchestrator_message WHERE deliveries > 1"
+        ),
         "escalations without a cause": [
             row
             for row in world.ask(

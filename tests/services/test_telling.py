@@ -47,7 +47,9 @@ def test_what_the_dead_program_had_not_kept_is_told_again_before_what_waits(dead
     waits = said(dead, "Go on")
     turn = sessions.begin_turn(session_id=dead.session_id, n=2, now=timezone.now(), known={id_of("Fix it")})
     assert turn.prompt == f"[message {id_of('Say why')}]\nSay why\n\n[message {waits.pk}]\nGo on"
-    assert [one.text for one in turn.messages.order_by("created_at")] == ["Say why", "Go on"]
+    sessions.turn_started(turn_id=turn.pk, now=timezone.now())
+    carried = turn.messages.order_by("created_at")
+    assert [(one.text, one.deliveries) for one in carried] == [("Say why", 1), ("Go on", 1)]
     assert turn.session.task.events.filter(kind="message.forgotten").count() == 1
 
 
