@@ -349,12 +349,14 @@ class NeedsInput:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """What was used since the last such event: tokens, and money in USD where the agent tells. With `so_far` the figures are those of the
-    whole run up to now, for agents that tell sums."""
+    whole run up to now, for agents that tell sums: they take the place of what was counted request by request. `request` names the one
+    that the figures are of, for agents that tell them with every piece of its answer: it is counted once."""
 
     input_tokens: int = 0
     output_tokens: int = 0
     cost_usd: float = 0.0
     so_far: bool = False
+    request: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

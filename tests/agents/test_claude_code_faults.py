@@ -107,6 +107,7 @@ def test_a_program_that_is_killed_leaves_nothing_and_its_conversation_goes_on(
         here.until(lambda: Turn.objects.get(n=1).ended_at is not None, "the turn has ended")
         assert processes_of(here) == []
         assert Turn.objects.get(n=1).end != "finished"
+        assert Turn.objects.get(n=1).input_tokens > 0
         here.reach(task, TaskStatus.REVIEW_PENDING)
         assert Turn.objects.get(n=2).end == "finished"
         assert "Fix the failing test" in model.heard[-1].body
