@@ -12,10 +12,10 @@ import pytest
 
 from orchestrator.domain.addresses import fingerprint
 from orchestrator.ports import Command, PortError, Refused, Run, RunEnd, RunState, Unavailable
-from tests.hosts.machines import Machine, machine, needs_machines
-from tests.hosts.reaching import reached, ssh_host
+from tests.hosts.machines import ACCOUNT, UID, Machine, machine, needs_machines
+from tests.hosts.reaching import FOLDER, reached, ssh_host
 from tests.hosts.service import serves
-from workers.plugins.hosts.ssh.host import LINES, SshHost
+from workers.plugins.hosts.ssh.host import LINES, OLD_VERSIONS, SshHost
 
 pytestmark = [pytest.mark.root, pytest.mark.faults, needs_machines]
 PATIENCE = 45.0
@@ -317,6 +317,17 @@ def test_f17_a_disk_that_is_full_before_hostkit_is_there_is_unavailable_too(spar
         assert "No space left" in str(said)
         spare.make_room()
         assert host.facts().git
+
+
+def test_of_older_versions_of_hostkit_only_the_newest_few_stay(spare: Machine) -> None:
+    lib = f"/home/{ACCOUNT}/.ao-host/{FOLDER}/lib"
+    years = range(2015, 2025)
+    make = [f"mkdir -p {lib}/v{year}/workers && touch -d {year}-01-01 {lib}/v{year}" for year in years]
+    spare.inside("setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups", "sh", "-c", " && ".join(make))
+    with ssh_host(spare) as host:
+        ours = host.facts().hostkit
+        assert set(spare.inside("ls", lib).split()) == {ours, *(f"v{year}" for year in years[-OLD_VERSIONS:])}
+        assert len(serves(spare)) == 1
 
 
 def test_start_files_that_print_and_dawdle_do_not_get_in_the_way(spare: Machine) -> None:
