@@ -19,6 +19,7 @@ from workers.hostkit import processes
 
 TICKS = 100.0  # of /proc's start times, a second
 EVERY = 0.03
+STARTING = 10.0  # seconds in which a process may become another program
 _MESSAGE = re.compile(r"\[message ([0-9a-f-]{36})\]")
 _TALKS = b"--input-format"
 
@@ -44,6 +45,7 @@ class Witness:
         self._over = threading.Event()
         self._lock = threading.Lock()
         self._lives: dict[tuple[int, int], Life] = {}
+        self.wrong: list[BaseException] = []
         self.struck: Counter[int] = Counter()  # task -> how often its agent was killed by a test
 
     @contextmanager
@@ -93,8 +95,11 @@ class Witness:
             return False
 
     def _watch(self) -> None:
-        while not self._over.wait(EVERY):
-            self._look()
+        try:
+            while not self._over.wait(EVERY):
+                self._look()
+        except BaseException as error:  # noqa: BLE001  # told by the driver
+            self.wrong.append(error)
 
     def _look(self) -> None:
         now = time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -122,10 +127,10 @@ class Witness:
                 turn = (environ["AO_SESSION"], environ["AO_TURN"])
                 with self._lock:
                     self._lives[key] = Life(pid, int(environ["AO_TASK"]), turn, start / TICKS, max(now, start / TICKS))
-            elif not ours or now - start / TICKS > 1:
+            elif not ours or now - start / TICKS > STARTING:
                 self._strangers.add(key)
-        except OSError:
-            return
+        except (OSError, KeyError):
+            return  # it ended while it was looked at
 
 
 def _is_agent(pid: int, program: bytes) -> bool:

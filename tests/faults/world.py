@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TypeVar
 
 from ops.local.coding_agents import install_claude_code
 from tests.fakegithub.server import NO_ANSWER, FakeGitHub
@@ -39,6 +40,7 @@ STEPS = (
     "EndSession",
 )  # fmt: skip
 KINDS = ("straight", OBJECTED, TALKED_TO, "red once", OBJECTED, TALKED_TO)
+Found = TypeVar("Found")
 LATENCY = 0.05  # seconds that each of GitHub's answers takes: time in which somebody can be killed
 # The request by which a step changes something at GitHub.
 EFFECTS = {
@@ -86,6 +88,7 @@ class World(Matrix):
     witness: Witness
     began: float = field(default_factory=time.monotonic)
     kinds: Sequence[str] = KINDS
+    patience: float = 6
 
     @property
     def seconds(self) -> float:
@@ -109,7 +112,15 @@ class World(Matrix):
         answered at all."""
         status = (502, NO_ANSWER)[len(self.kills) % 2]
         self.github.fail(EFFECTS.get(step, ANY_EFFECT), status, after_the_effect=after)
-        wait_for(lambda: self.feed() or not self.github.faults, "a request is lost", seconds=60)
+        self.once(lambda: not self.github.faults, "a request is lost")
+
+    def once(self, find: Callable[[], Found | None], what: str) -> Found:
+        """What is found, once something is; the stream of tasks goes on meanwhile."""
+        deadline = time.monotonic() + 60
+        while not (found := find()):
+            assert time.monotonic() < deadline, f"never: {what}"
+            self.feed()
+        return found
 
 
 @contextmanager
@@ -147,21 +158,16 @@ def world(claude: str) -> Iterator[World]:
         people = People(github.world, made)
         with people.about():
             yield made
-        assert people.wrong == []
+        assert (people.wrong, witness.wrong) == ([], [])
 
 
 def parts(world: World) -> dict[str, Part]:
     """Every part, and how it is killed; of the machines one after the other."""
     machines = itertools.cycle(world.machines)
 
-    def serve(_: str) -> None:
+    def program(find: Callable[[Machine], list[int]], _: str) -> None:
         one = next(machines)
-        for pid in serves(one):
-            one.kill(pid)
-
-    def bridge(_: str) -> None:
-        one = next(machines)
-        for pid in one.processes("workers.hostkit.bridge"):
+        for pid in world.once(lambda: find(one), f"{one.name} has one"):
             one.kill(pid)
 
     def sshd(_: str) -> None:
@@ -169,41 +175,24 @@ def parts(world: World) -> dict[str, Part]:
         one.kill_sshd()
         one.start_sshd()
 
-    def agent(_: str) -> None:
-        _of_an_agent(world.witness, lambda life: life.pid)
-
-    def guard(_: str) -> None:
-        _of_an_agent(world.witness, lambda life: guard_of(life.pid))
+    def of_an_agent(whom: Callable[[Life], int | None], _: str) -> None:
+        life = world.once(world.witness.victim, "an agent lives")
+        pid = whom(life)
+        if pid is not None:
+            world.witness.strike(life)
+            end(pid)
 
     return {
         **parts_of_the_service(world.here),
         "everything": lambda _: restarted(world.here),
-        "serve": serve,
-        "guard": guard,
-        "agent": agent,
-        "bridge": bridge,
+        "serve": partial(program, serves),
+        "bridge": partial(program, lambda one: one.processes("workers.hostkit.bridge")),
+        "guard": partial(of_an_agent, lambda life: guard_of(life.pid)),
+        "agent": partial(of_an_agent, lambda life: life.pid),
         "sshd": sshd,
         "request": partial(world.lost, after=False),
         "answer": partial(world.lost, after=True),
     }
-
-
-def _of_an_agent(witness: Witness, whom: Callable[[Life], int | None]) -> None:
-    """Kill a process of an agent that lives, once there is one."""
-    found: list[Life] = []
-
-    def there() -> bool:
-        found[:] = [life for life in [witness.victim()] if life is not None]
-        return bool(found)
-
-    try:
-        wait_for(there, "an agent lives", seconds=10)
-    except AssertionError:
-        return
-    pid = whom(found[0])
-    if pid is not None:
-        witness.strike(found[0])
-        end(pid)
 
 
 def main() -> int:
