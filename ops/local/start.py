@@ -20,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar, cast
 
-from ops.local import door
+from ops.local import door, github_login
 from ops.local import home as homes
 from ops.local import servers as pairs
 from ops.local.errors import CannotRun
@@ -52,6 +52,8 @@ class Wanted:
 
 def start(wanted: Wanted) -> None:
     """Run the service in this process until told to stop. Raises `CannotRun` before anything is left half done."""
+    if github_login.adopt():
+        say(wanted, "GitHub: logged in with what `gh` holds, since GITHUB_TOKEN is not set")
     # What is wrong with the request is said before anything is started for it.
     found = look(wanted.source) if wanted.source else None
     if wanted.config is not None and not wanted.config.is_file():
