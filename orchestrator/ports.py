@@ -378,6 +378,9 @@ class TurnDone:
 AgentEvent = Started | Activity | Said | NeedsInput | Usage | Confirmed | TurnDone
 
 
+NO_CONVERSATION = 44
+
+
 class Agent(Protocol):
     """How one coding agent is started, spoken to and read. Pure: it touches no host."""
 
@@ -412,8 +415,8 @@ class Agent(Protocol):
 
     def recall(self, native_id: str) -> tuple[str, ...] | None:
         """The command that prints, where the agent ran, the names `[message ID]` of all messages that its conversation holds on disk, and
-        fails where there is no such conversation; None when it keeps none that can be asked. A program that died may have read words that it
-        forgot with its death."""
+        ends with the exit code `NO_CONVERSATION` where there is none; None when it keeps none that can be asked. A program that died may have
+        read words that it forgot with its death."""
         ...
 
     def say(self, *, message: str, text: str) -> bytes | None:

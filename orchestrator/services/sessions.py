@@ -110,6 +110,14 @@ def begin_turn(*, session_id: int, n: int, now: datetime, known: Collection[str]
 
 
 @transaction.atomic
+def conversation_lost(*, session_id: int, now: datetime) -> None:
+    """The agent kept nothing of its conversation: its next turn begins another."""
+    session = _live(session_id, now=now)
+    session.native_id = ""
+    session.save(update_fields=["native_id"])
+
+
+@transaction.atomic
 def turn_started(*, turn_id: int, now: datetime) -> None:
     """The host has the run: its messages are in the agent's conversation, confirmed by the run's own record."""
     Task.objects.filter(sessions__turns=turn_id).update(wake_at=now)

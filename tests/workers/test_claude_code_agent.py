@@ -12,6 +12,7 @@ from uuid import UUID
 import pytest
 
 from orchestrator.ports import (
+    NO_CONVERSATION,
     Activity,
     AgentEvent,
     Brief,
@@ -224,7 +225,7 @@ def test_the_transcript_is_asked_for_what_was_said_and_not_for_what_waits_in_its
         )
 
     assert asked("the-conversation").stdout.split("\n")[:-1] == [f"[message {said}]", f"[message {middle}]"]
-    assert asked("another").returncode != 0
+    assert asked("another").returncode == NO_CONVERSATION
 
 
 def test_a_message_is_confirmed_by_its_echo_and_by_nothing_else() -> None:

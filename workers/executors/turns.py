@@ -13,7 +13,7 @@ from django.utils import timezone
 from orchestrator.domain.actions import StartTurn, StopAgent
 from orchestrator.domain.snapshot import TurnEnd
 from orchestrator.models import Host, Session, Turn
-from orchestrator.ports import Agent, Brief, Command, Launch, Refused, Run, RunEnd, Sandbox
+from orchestrator.ports import NO_CONVERSATION, Agent, Brief, Command, Launch, Refused, Run, RunEnd, Sandbox
 from orchestrator.ports import Host as HostPort
 from orchestrator.services import sessions, telling
 from workers.executors.specs import bring, environment_of, mirror_on, spec_for
@@ -69,7 +69,7 @@ def _known_after_a_death(
     session: Session, n: int, agent: Agent, tools: Toolbox, host: HostPort
 ) -> frozenset[str] | None:
     """The messages that the agent's conversation holds, where the last turn's program died and may have taken words along. None: nothing was
-    lost, or there is nobody to ask: without a conversation all is told again anyway."""
+    lost, or there is nobody to ask. Where the whole conversation is lost the turn begins another, which is told everything."""
     died = Turn.objects.filter(session=session, n=n - 1).exclude(end=TurnEnd.FINISHED).exists()
     begun = Turn.objects.filter(session=session, n=n).exists()
     argv = agent.recall(session.native_id) if died and not begun and session.native_id else None
@@ -83,6 +83,9 @@ def _known_after_a_death(
         readonly=(mirror_on(session.host, session.task.project, tools),),
     )
     answer = host.command(asked, timeout=10)
+    if answer.code == NO_CONVERSATION:
+        session.native_id = ""
+        sessions.conversation_lost(session_id=session.pk, now=timezone.now())
     return frozenset(_MESSAGE.findall(answer.stdout.decode(errors="replace"))) if answer.code == 0 else None
 
 
