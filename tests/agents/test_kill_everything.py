@@ -1,6 +1,6 @@
 """kill -9 of every part of the whole world: the service, GitHub's answers, machines over SSH and the real Claude Code on them.
 
-The long form is a program: `python -m tests.faults.world --kills 200`.
+The long form is a program: `python -m tests.faults --kills 200`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from tests.faults.verdict import outcome
 from tests.faults.world import world
 from tests.hosts.machines import needs_machines
 
@@ -38,7 +39,7 @@ def test_whatever_is_killed_nothing_is_lost_and_nothing_happens_twice(claude: st
         assert {target for target, _ in KILLS} == set(made.parts)
         for target, step in KILLS:
             made.strike(target, step)
-        verdict = made.outcome()
+        verdict = outcome(made)
     sys.stderr.write(json.dumps(verdict.figures(), indent=1) + "\n")
     assert {name: found for name, found in verdict.nothing.items() if found} == {}
     assert verdict.counted["merged"] == verdict.counted["accepted"] >= 5

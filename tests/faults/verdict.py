@@ -5,15 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Hashable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from tests.fakegithub.world import ROBOT, Push
 from tests.faults.witness import told
+from tests.faults.world import World
 from tests.hosts.service import rooms, serves
-
-if TYPE_CHECKING:
-    from tests.faults.world import World
+from tests.installation import wait_for
 
 _MARK = re.compile(r"<!-- (ao-[\w-]+) -->")
 
@@ -36,8 +35,11 @@ class Verdict:
         )
 
 
-def verdict_of(world: World) -> Verdict:
-    """Judge a world that has come to its end."""
+def outcome(world: World) -> Verdict:
+    """Wait for the end of all that was accepted; what really happened."""
+    world.finish()
+    with suppress(AssertionError):
+        wait_for(lambda: not any(left(world).values()), "nothing is left", seconds=60, every=0.5)
     lives = world.witness.starts()
     counted = {
         "kills": len(world.kills),

@@ -1,39 +1,30 @@
-"""The whole world, and kill -9 of each of its parts at each step: the service, GitHub, machines over SSH, and the real Claude Code on them.
-
-`python -m tests.faults.world --kills 200 [--seed N] [--skip M]` says of each kill what was killed at which step, and gives the verdict.
-"""
+"""The whole world: the service, GitHub with its people, machines over SSH, the real Claude Code on them; and how each part is killed."""
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
-import random
 import shutil
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from ops.local.coding_agents import install_claude_code
 from tests.fakegithub.server import NO_ANSWER, FakeGitHub
 from tests.faults.agents import Heard
 from tests.faults.matrix import Matrix
 from tests.faults.parts import Part, end, parts_of_the_service, restarted
 from tests.faults.people import OBJECTED, TALKED_TO, WORDS, People
-from tests.faults.verdict import Verdict, left, verdict_of
 from tests.faults.witness import Life, Witness, guard_of, told
 from tests.github.service import ENVIRONMENT, SCRIPT, bare, github_of, ringing
 from tests.hosts.machines import Machine, machine
 from tests.hosts.service import serves, take_sessions
-from tests.installation import installation, wait_for
+from tests.installation import installation
 from tests.scripted_model import Rule, Say, ScriptedModel, scripted_model, sh
 
 MACHINES, SLOTS = 2, 3
-ROUNDS = 10
 PROGRAM = "/usr/local/bin/claude"
 STEPS = (
     "Prepare", "StartTurn", "turn", "Say", "HangUp", "Publish", "OpenPullRequest", "checks", "AnswerThread", "Merge", "DeleteBranch",
@@ -99,13 +90,6 @@ class World(Matrix):
             with self.github.world.lock:
                 return any(run.status != "completed" for run in self.github.world.checks.values())
         return Matrix.under_way(self, step)
-
-    def outcome(self) -> Verdict:
-        """Wait for the end of all that was accepted; what really happened."""
-        self.finish()
-        with suppress(AssertionError):
-            wait_for(lambda: not any(left(self).values()), "nothing is left", seconds=60, every=0.5)
-        return verdict_of(self)
 
     def lost(self, step: str, *, after: bool) -> None:
         """The next request that changes something at GitHub is lost before its effect, or its answer after it; every other time nothing is
@@ -193,31 +177,3 @@ def parts(world: World) -> dict[str, Part]:
         "request": partial(world.lost, after=False),
         "answer": partial(world.lost, after=True),
     }
-
-
-def main() -> int:
-    """Strike, and give the verdict; 1 where something is not nothing."""
-    words = argparse.ArgumentParser(prog="python -m tests.faults.world", description=__doc__)
-    words.add_argument("--kills", type=int, default=200)
-    words.add_argument("--seed", type=int, default=1, help="of the order of kills")
-    words.add_argument("--skip", type=int, default=0, help="so many kills of that order")
-    asked = words.parse_args()
-    with world(str(install_claude_code())) as made:
-        for target, step in order(made.parts, seed=asked.seed)[asked.skip :][: asked.kills]:
-            kill = made.strike(target, step)
-            sys.stderr.write(f"{made.seconds:6.1f} s: {target} at {step}{'' if kill.hit else ' (missed)'}\n")
-        verdict = made.outcome()
-    json.dump(verdict.figures(), sys.stdout, indent=1)
-    sys.stdout.write("\n")
-    return 0 if verdict.clean else 1
-
-
-def order(parts: Iterable[str], *, seed: int) -> list[tuple[str, str]]:
-    """Every part at every step, again and again, each time in another order."""
-    dice = random.Random(seed)
-    every = list(itertools.product(parts, STEPS))
-    return [cell for _ in range(ROUNDS) for cell in dice.sample(every, len(every))]
-
-
-if __name__ == "__main__":
-    sys.exit(main())
