@@ -205,16 +205,17 @@ def _of_the_pull_request(snapshot: Snapshot, pull: PullFacts) -> Iterator[Action
 
 
 def _answers(snapshot: Snapshot, pull: PullFacts) -> Iterator[Action]:
-    """What people said in a thread is answered once the turn that was told of it is over and published. A commit settles the thread;
-    without one only its people can."""
-    turn = snapshot.turn
-    if turn is None or not turn.published or not at_rest(snapshot) or died(turn) or asks(turn):
+    """What people said in a thread is answered once the agent has been told of it and its turn is over and published: that turn, or the one
+    that went on where it died. A commit made since settles the thread; without one only its people can."""
+    turn, session = snapshot.turn, snapshot.session
+    if turn is None or session is None or not turn.published or not at_rest(snapshot) or died(turn) or asks(turn):
         return
     newest = {comment.thread: comment for comment in pull.comments}
     for thread, comment in newest.items():
         people = comment.trusted and not comment.bot and not comment.ours
-        if people and not comment.resolved and comment.told_in == turn.n:
-            yield AnswerThread(thread=thread, comment=comment.id, turn=turn.n, settles=turn.produced)
+        if people and not comment.resolved and comment.told_in is not None and 0 < comment.told_in <= turn.n:
+            settles = session.published_sha not in {None, comment.told_at}
+            yield AnswerThread(thread=thread, comment=comment.id, turn=turn.n, settles=settles)
 
 
 def _host_deadline(snapshot: Snapshot) -> datetime | None:

@@ -18,9 +18,7 @@ NAME_CAP = 200
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff\U000e0000-\U000e007f]"
 )
-_MESSAGE = re.compile(
-    r"^\[message [0-9a-f-]{36}\]\n", re.MULTILINE
-)  # the marks of messages; see services/sessions.begin_turn
+_MESSAGE = re.compile(r"\[message [0-9a-f-]{36}\]\n")  # the marks of messages; see services/telling
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 
 
@@ -69,11 +67,18 @@ def resume_words(*, detail: str) -> str:
     return f"Your program ended in the middle of the last turn ({one_line(detail) or 'no reason known'}). Go on with the task where you were."
 
 
-def retold(turns: Sequence[tuple[str, str]]) -> str:
-    """The earlier turns of a session, each as (what was said to the agent, its last words), for an agent that remembers nothing. The first
-    words are the task: they are told whole, and the newest of the others as far as there is room. What is retold is no message any more."""
-    told = [f"[turn {n}] {_MESSAGE.sub('', words)}{_answered(last)}" for n, (words, last) in enumerate(turns, start=1)]
-    return "\n\n".join([*told[:1], *([capped("\n\n".join(told[1:]), HISTORY_CAP)] if told[1:] else [])])
+def retold(task: str, turns: Sequence[tuple[int, str, str]]) -> str:
+    """What a session was told before, for an agent that remembers nothing: the words of its task, whole, and of its earlier turns, each as
+    (number, what was said to the agent, its last words), the newest as far as there is room."""
+    told = "\n\n".join(
+        f"[turn {n}] {words}{_answered(last)}".rstrip() for n, words, last in turns if words or last.strip()
+    )
+    return "\n\n".join(part for part in (task, capped(told, HISTORY_CAP)) if part)
+
+
+def unmarked(text: str) -> str:
+    """Words that are retold as they are: no message is told twice by them."""
+    return _MESSAGE.sub("", text)
 
 
 def _answered(last_words: str) -> str:

@@ -144,6 +144,7 @@ class CommentFacts:
     ours: bool
     told: bool
     told_in: int | None = None  # the turn that carried it: of this session, or 0 of an earlier one
+    told_at: str = ""  # the branch's head when that turn began
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

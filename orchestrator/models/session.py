@@ -96,6 +96,11 @@ class Turn(models.Model):
     input_tokens = models.PositiveBigIntegerField(default=0)
     output_tokens = models.PositiveBigIntegerField(default=0)
     cost_usd = models.DecimalField(max_digits=12, decimal_places=6, default=0)
+    counted_request = models.CharField(
+        max_length=100,
+        blank=True,
+        help_text="The last request to the model that was counted, until its agent tells the sum.",
+    )
 
     class Meta:
         ordering = ["n"]

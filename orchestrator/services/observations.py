@@ -232,8 +232,16 @@ def _echoed(turn: Turn, name: str, *, now: datetime) -> None:
 
 
 def _count(turn: Turn, used: Usage) -> None:
-    """A turn is one run: what an agent tells as the run's sum so far is the turn's, and never less than what was known."""
+    """A turn is one run: what an agent tells as the run's sum so far is the turn's, and never less than what was known of such sums. A
+    turn that died before it told one keeps what its requests came to."""
     cost = Decimal(str(used.cost_usd))
+    if used.request and used.request == turn.counted_request:
+        return
+    if used.so_far and turn.counted_request and used.input_tokens:
+        turn.input_tokens, turn.output_tokens = 0, 0
+        turn.counted_request = ""
+    if used.request:
+        turn.counted_request = _words(used.request, 100)
     if used.so_far:
         turn.input_tokens = min(max(turn.input_tokens, used.input_tokens), _MOST_TOKENS)
         turn.output_tokens = min(max(turn.output_tokens, used.output_tokens), _MOST_TOKENS)

@@ -279,6 +279,7 @@ def _comments(pull: PullRequest, current: int | None) -> tuple[CommentFacts, ...
             ours=comment.ours,
             told=comment.message_id is not None,
             told_in=_turn_of(comment.message, current),
+            told_at=comment.message.turn.head_before if comment.message and comment.message.turn else "",
         )
         for comment in pull.comments.select_related("message__turn").order_by("created_at", "id")
     )

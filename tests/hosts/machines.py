@@ -167,6 +167,11 @@ class Machine:
         self.plug_in()
         self.start_sshd()
 
+    def shown_the_way_to(self, address: str) -> None:
+        """Let it find an address of ours that is not on its own cable."""
+        if address != self.gateway:
+            _run("ip", "-n", self.name, "route", "add", address, "via", self.gateway)
+
     def reboot(self) -> None:
         self.power_off()
         self.boot()
@@ -200,7 +205,11 @@ class Machine:
         for line in self.inside("ps", "-eo", "pid=,comm=").splitlines():
             pid, command = line.split(maxsplit=1)
             if command.startswith("sshd"):
-                self.inside("/bin/sh", "-c", 'kill -9 "$1" 2> /dev/null || true', "kill", pid)
+                self.kill(int(pid))
+
+    def kill(self, pid: int) -> None:
+        """kill -9 of one of its processes, by its own number; one that is gone is none."""
+        self.inside("/bin/sh", "-c", 'kill -9 "$1" 2> /dev/null || true', "kill", str(pid))
 
     def processes(self, word: str) -> list[int]:
         """The processes of the machine, by its own numbers, whose command line holds a word."""

@@ -5,21 +5,19 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-import psycopg
 import pytest
 
 from tests.hosts.board import open_board
 from tests.hosts.machines import Machine, machine, needs_machines
+from tests.hosts.service import rooms, take_sessions
 from tests.hosts.spares import PYTHON, gate_for, joined
-from tests.installation import ROOT, Installation, installation, plain_repository, wait_for
+from tests.installation import Installation, installation, plain_repository, wait_for
 from tests.repositories import Repository
 
 pytestmark = [pytest.mark.e2e, pytest.mark.faults, pytest.mark.slow, pytest.mark.root, needs_machines]
@@ -63,7 +61,7 @@ class Watcher:
             self._thread.join()
 
     def _watch(self) -> None:
-        with database(self._here) as connection:
+        with self._here.database() as connection:
             while not self._over.wait(0.05):
                 for name, live in connection.execute(
                     "SELECT host.name, count(*) FROM orchestrator_session session JOIN orchestrator_host host ON host.id = session.host_id"
@@ -76,28 +74,6 @@ class Watcher:
                 self.looks += 1
 
 
-def database(here: Installation) -> psycopg.Connection[tuple[object, ...]]:
-    return psycopg.connect(host=str(here.home / "run" / "postgres"), user="ao", dbname="ao", autocommit=True)
-
-
-def add(here: Installation, one: Machine) -> None:
-    words = [
-        "host",
-        "add",
-        f"agent@{one.address}",
-        "--key",
-        str(one.key),
-        "--yes",
-        "--name",
-        one.name,
-        "--slots",
-        str(SLOTS),
-    ]
-    argv = [sys.executable, "-m", "ops.local.main", *words, "--home", str(here.home)]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-
-
 @contextmanager
 def service(machines: int, *words: str) -> Iterator[tuple[Installation, Repository, list[Machine]]]:
     """The running service with so many machines over SSH, started with these words; this one takes no sessions."""
@@ -108,9 +84,7 @@ def service(machines: int, *words: str) -> Iterator[tuple[Installation, Reposito
         config = here.folder / "agent-orchestrator.yaml"
         config.write_text(CONFIG.format(path=repository.path))
         here.start(str(repository.path), "--config", str(config), *words)
-        for one in made:
-            add(here, one)
-        assert here.call("PATCH", "/hosts/local/", json={"capacity": 0}).status_code == 200
+        take_sessions(here, made, slots=SLOTS)
         yield here, repository, made
 
 
@@ -133,7 +107,7 @@ def each_was_done_once(here: Installation, repository: Repository, machines: lis
     subjects = Counter(repository.ask("log", "--format=%s", "--no-merges", "main").splitlines())
     done = {name: times for name, times in subjects.items() if name.startswith("Work ")}
     assert done == {f"Work {n}": 1 for n in range(tasks)}
-    with database(here) as connection:
+    with here.database() as connection:
         counted = connection.execute(
             "SELECT (SELECT count(*) FROM orchestrator_message WHERE deliveries > 1), (SELECT count(*) FROM orchestrator_pullrequest)"
         ).fetchone()
@@ -142,13 +116,9 @@ def each_was_done_once(here: Installation, repository: Repository, machines: lis
         wait_for(lambda one=one: rooms(one) == "", f"nothing is left on {one.name}")  # type: ignore[misc]
 
 
-def rooms(one: Machine) -> str:
-    return one.inside("sh", "-c", "ls /home/agent/.ao-host/*/rooms")
-
-
 def most_at_once(here: Installation) -> Counter[str]:
     """The most sessions that were ever live on each host, and on all of them, as the rows of all sessions tell."""
-    with database(here) as connection:
+    with here.database() as connection:
         rows = connection.execute(
             "SELECT host.name, session.created_at, session.ended_at FROM orchestrator_session session"
             " JOIN orchestrator_host host ON host.id = session.host_id"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping
 from datetime import timedelta
@@ -10,16 +11,17 @@ from pathlib import Path
 from django.utils import timezone
 
 from orchestrator.domain.actions import StartTurn, StopAgent
-from orchestrator.domain.prompts import retold
+from orchestrator.domain.snapshot import TurnEnd
 from orchestrator.models import Host, Session, Turn
-from orchestrator.ports import Brief, Command, Launch, Refused, Run, RunEnd, Sandbox
+from orchestrator.ports import NO_CONVERSATION, Agent, Brief, Command, Launch, Refused, Run, RunEnd, Sandbox
 from orchestrator.ports import Host as HostPort
-from orchestrator.services import sessions
+from orchestrator.services import sessions, telling
 from workers.executors.specs import bring, environment_of, mirror_on, spec_for
 from workers.failpoints import failpoint
 from workers.toolbox import Toolbox, sandbox_for
 
 BRINGING = 20.0  # seconds of a job that may be spent on carrying the base to a host
+_MESSAGE = re.compile(r"\[message ([0-9a-f-]{36})\]")
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _SYSTEM = ("/usr", "/bin", "/lib", "/lib64", "/etc", "/sbin")
 
@@ -35,7 +37,8 @@ def start_turn(action: StartTurn, task_id: int, tools: Toolbox) -> Mapping[str, 
     config = {**general, **session.task.agent_config}
     agent.check(config)
     host = tools.host(session.host)
-    turn = sessions.begin_turn(session_id=session.pk, n=action.turn, now=timezone.now())
+    known = _known_after_a_death(session, action.turn, agent, tools, host)
+    turn = sessions.begin_turn(session_id=session.pk, n=action.turn, now=timezone.now(), known=known)
     failpoint("after_begin_turn")
     if action.turn > 1:
         _bring_base(session, tools, host)
@@ -45,13 +48,13 @@ def start_turn(action: StartTurn, task_id: int, tools: Toolbox) -> Mapping[str, 
         turn=turn.n,
         prompt=turn.prompt,
         native_id=session.native_id or None,
-        earlier=_earlier(turn),
+        earlier=telling.told_before(turn),
         config=config,
         env=environment_of(project),
     )
     run = _run(session, turn, agent.plan(brief), tools, host)
-    known = session.host.kind == Host.Kind.LOCAL and _of_the_system(run.argv[0])
-    missing = _missing(run, host) if turn.n == 1 and not known else ""
+    there = session.host.kind == Host.Kind.LOCAL and _of_the_system(run.argv[0])
+    missing = _missing(run, host) if turn.n == 1 and not there else ""
     state = host.start(run) if not missing else None
     failpoint("after_run")
     if state is None or state.end is RunEnd.UNSTARTABLE:
@@ -62,9 +65,28 @@ def start_turn(action: StartTurn, task_id: int, tools: Toolbox) -> Mapping[str, 
     return {"run": turn.run_id, "live": state.live}
 
 
-def _earlier(turn: Turn) -> str:
-    earlier = Turn.objects.filter(session=turn.session_id, n__lt=turn.n).order_by("n")
-    return retold(list(earlier.values_list("prompt", "last_words")))
+def _known_after_a_death(
+    session: Session, n: int, agent: Agent, tools: Toolbox, host: HostPort
+) -> frozenset[str] | None:
+    """The messages that the agent's conversation holds, where the last turn's program died and may have taken words along. None: nothing was
+    lost, or there is nobody to ask. Where the whole conversation is lost the turn begins another, which is told everything."""
+    died = Turn.objects.filter(session=session, n=n - 1).exclude(end=TurnEnd.FINISHED).exists()
+    begun = Turn.objects.filter(session=session, n=n).exists()
+    argv = agent.recall(session.native_id) if died and not begun and session.native_id else None
+    if argv is None:
+        return None
+    asked = Command(
+        argv=argv,
+        workspace=session.workspace.name,
+        env=environment_of(session.task.project),
+        sandbox=sandbox_for(session.task.project, session.host),
+        readonly=(mirror_on(session.host, session.task.project, tools),),
+    )
+    answer = host.command(asked, timeout=10)
+    if answer.code == NO_CONVERSATION:
+        session.native_id = ""
+        sessions.conversation_lost(session_id=session.pk, now=timezone.now())
+    return frozenset(_MESSAGE.findall(answer.stdout.decode(errors="replace"))) if answer.code == 0 else None
 
 
 def _of_the_system(program: str) -> bool:

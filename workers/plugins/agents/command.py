@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from orchestrator.domain import vocabulary
 from orchestrator.domain.lines import Found, number, parsed, text
+from orchestrator.domain.prompts import unmarked
 from orchestrator.ports import (
     Activity,
     AgentEvent,
@@ -65,6 +66,11 @@ class CommandAgent:
         found = parsed(line, cap=vocabulary.LINE_CAP)
         return _event(found) if found is not None else ()
 
+    def recall(self, native_id: str) -> tuple[str, ...] | None:
+        """Nobody knows where a command keeps its conversation."""
+        del native_id
+        return None
+
     def say(self, *, message: str, text: str) -> bytes | None:
         """It takes messages between turns only."""
         del message, text
@@ -78,7 +84,7 @@ class CommandAgent:
 
 def _prompt(brief: Brief) -> str:
     """Each turn is a program that starts anew, so it is told what its session was told before."""
-    return f"{_ANEW}\n\n{brief.earlier}\n\n{_NOW}\n\n{brief.prompt}" if brief.earlier else brief.prompt
+    return f"{_ANEW}\n\n{unmarked(brief.earlier)}\n\n{_NOW}\n\n{brief.prompt}" if brief.earlier else brief.prompt
 
 
 def _argv(config: Mapping[str, object]) -> tuple[str, ...]:
