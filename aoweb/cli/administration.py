@@ -77,7 +77,10 @@ def apply(
     for change in planned["changes"]:
         named = f": {', '.join(change['changed'])}" if change["changed"] else ""
         print(f"{change['kind']:9} {printing.plain(change['what'])}{named}")
-    print("nothing was changed: this is the plan" if plan else "applied")
+    if all(change["kind"] == "unchanged" for change in planned["changes"]):
+        print("nothing to change")
+    else:
+        print("nothing was changed: this is the plan" if plan else "applied")
 
 
 def export(

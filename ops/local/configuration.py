@@ -37,7 +37,9 @@ def apply(file: Path, user: User) -> list[str]:
 def paths(shape: FileShape) -> dict[str, str]:
     """The projects of the file that are here by path only and not registered yet: what they are is looked up."""
     wanted = {
-        key: project.path for key, project in (shape.projects or {}).items() if project.path and not project.remote
+        key: project.path
+        for key, project in (shape.projects or {}).items()
+        if project.path and not project.remote and not project.repo
     }
     known = set(Project.objects.filter(key__in=wanted).values_list("key", flat=True))
     return {key: path for key, path in wanted.items() if key not in known}

@@ -79,6 +79,7 @@ class ProjectShape(Shape):
     default_branch: Annotated[str, PlainValidator(read.branch)] | None = None
     session_prefix: Annotated[str, PlainValidator(read.slug_of(cap=20))] | None = None
     agent: AgentName | None = None
+    runtime: Anything = None
     workspace: Annotated[str, PlainValidator(read.one_of(("worktree",)))] | None = None
     agent_rules: Text | None = None
     agent_rules_file: Annotated[str, PlainValidator(read.line(cap=500))] | None = None
@@ -103,6 +104,7 @@ class ProjectShape(Shape):
 
 class Defaults(Shape):
     agent: AgentName | None = None
+    runtime: Anything = None
     workspace: Annotated[str, PlainValidator(read.one_of(("worktree",)))] | None = None
     notifiers: Lines | None = None
     worker: WorkerShape | None = None
