@@ -245,6 +245,9 @@ class RuleShape(Shape):
     trigger = serializers.ChoiceField(TRIGGERS)
     project = serializers.CharField(allow_null=True)
     values = serializers.DictField(help_text="Field -> {value, from}; from is default, global or project.")
+    warnings = serializers.ListField(
+        child=serializers.CharField(), help_text="Why it can never do what it says, or what it fights with."
+    )
 
 
 class HostShape(Shape):

@@ -57,6 +57,8 @@ def rules(
         ]
         print(row["trigger"])
         printing.table([(f"  {name}", json.dumps(one["value"]), one["from"]) for name, one in told])
+        for warning in row["warnings"]:
+            print(f"  warning: {printing.plain(warning)}")
 
 
 def apply(

@@ -21,6 +21,7 @@ def apply(file: Path, user: User) -> list[str]:
     try:
         loaded = applying.load(text=file.read_text(), path=str(file), env=os.environ)
         told = [line for key, path in paths(loaded.shape).items() for line in register(look(path), user, key=key)]
+        warnings = applying.warnings(loaded=loaded)
         changes = applying.apply(loaded=loaded, actor=Actor(user=user, name=user.get_username(), at=timezone.now()))
     except ConfigRefused as error:
         raise CannotRun(f"the configuration is not applied.\n{error}") from error
@@ -29,7 +30,7 @@ def apply(file: Path, user: User) -> list[str]:
     done = [f"{change.kind} {change.what}" for change in changes if change.changed or str(change.kind) != "unchanged"]
     return [
         *told,
-        *(f"warning: {warning}" for warning in loaded.warnings),
+        *(f"warning: {warning}" for warning in warnings),
         f"{file}: {', '.join(done) or 'nothing to change'}",
     ]
 

@@ -39,7 +39,7 @@ def effective_rules(project: Project) -> Mapping[Trigger, Rule]:
     return {trigger: effective(trigger, overrides) for trigger in Trigger}
 
 
-def overrides_for(project: Project) -> list[Override]:
+def overrides_for(project: Project | None) -> list[Override]:
     """What the global file and then the project set, in the order in which they are laid over the defaults."""
     return [override_of(row) for row in _rows_for(project)]
 

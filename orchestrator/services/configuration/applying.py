@@ -15,8 +15,9 @@ import yaml
 from django.db import connection, transaction
 
 from orchestrator import doorbell
+from orchestrator.domain.conflicts import Conflict
 from orchestrator.models import GlobalSettings, Project, Task
-from orchestrator.services import events
+from orchestrator.services import events, rule_conflicts
 from orchestrator.services.configuration import channels, projects, rules
 from orchestrator.services.configuration.channels import ChannelPlan
 from orchestrator.services.configuration.file import Loaded, load, reread, without_nulls
@@ -114,6 +115,31 @@ def apply(*, loaded: Loaded, actor: Actor) -> list[Change]:
         Task.objects.filter(outcome="").update(wake_at=actor.at)
         doorbell.ring("look_after_projects", queue_name="control")
     return changes
+
+
+def warnings(*, loaded: Loaded) -> list[str]:
+    """What the author should know although the file is taken: keys without effect, and rules that can never do what they say or that
+    fight each other, as they would be once it is applied."""
+    planned = _plan(loaded)
+    routed = rule_conflicts.routing_with({one.name: one.priorities for one in planned.channels})
+    general = rules.overlaid(None, planned.rules)
+    common = rule_conflicts.judged(general, scm=None, routed=routed)
+    told = [*loaded.warnings, *(_conflict(loaded, (), one) for one in common)]
+    for one in planned.projects:
+        scm = one.columns.get("scm", one.row.scm if one.row is not None else {})
+        own = rules.overlaid(one.row, one.rules) if one.row is not None else [rule.override for rule in one.rules]
+        found = rule_conflicts.judged([*general, *own], scm=scm, routed=routed)
+        told += [_conflict(loaded, ("projects", one.key), each) for each in found if each not in common]
+    return told
+
+
+def _conflict(loaded: Loaded, place: tuple[str, ...], one: Conflict) -> str:
+    """Where the file says it, or the nearest place at which it could."""
+    key = (*place, "reactions", str(one.trigger), *((one.field,) if one.field else ()))
+    parsed = loaded.parsed
+    if place and key not in parsed.lines and key[2:] in parsed.lines:
+        return f"{parsed.path}:{parsed.line(key[2:])}: {'.'.join(key[2:])} (in {place[1]}): {one.why}"
+    return f"{parsed.path}:{parsed.line(key)}: {'.'.join(key)}: {one.why}"
 
 
 def export(*, env: Mapping[str, str]) -> str:
