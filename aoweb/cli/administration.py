@@ -103,6 +103,11 @@ def export(
         print(body["text"], end="")
 
 
+def schema(service: Service) -> None:
+    """Print the JSON Schema of agent-orchestrator.yaml, for editors."""
+    printing.as_json(service.document("/schema/agent-orchestrator.json"))
+
+
 def open_board(
     service: Service,
     *,
@@ -170,6 +175,7 @@ def add_administration(app: typer.Typer) -> None:
         ("rules", rules),
         ("apply", apply),
         ("export", export),
+        ("schema", schema),
         ("open", open_board),
     ):
         command(app, name)(function)

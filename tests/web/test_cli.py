@@ -226,6 +226,10 @@ def test_a_file_is_planned_applied_and_exported(ao: Shell, tmp_path: Path) -> No
     assert ao("apply", "-", stdin=file.read_text()).exit_code == 0
 
 
+def test_the_schema_of_the_file_is_printed_for_editors(ao: Shell) -> None:
+    assert json.loads(ao("schema").stdout)["properties"]["reactions"]["properties"].keys() >= {"ci-failed"}
+
+
 def test_a_rule_that_can_never_do_what_it_says_is_warned_of_in_the_plan_and_with_the_rules(
     ao: Shell, tmp_path: Path
 ) -> None:
