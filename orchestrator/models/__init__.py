@@ -4,6 +4,7 @@ from orchestrator.models.account import ApiToken, IdempotencyRecord, LoginLink
 from orchestrator.models.configuration import GlobalSettings
 from orchestrator.models.delivery import Delivery
 from orchestrator.models.event import DecisionRecord, Event
+from orchestrator.models.hook import HookRun
 from orchestrator.models.host import Host, Workspace
 from orchestrator.models.job import Claim, Job, PushIntent
 from orchestrator.models.project import Membership, Project, Role, RuleRow
@@ -11,6 +12,7 @@ from orchestrator.models.pull_request import Check, Comment, Diff, PullRequest, 
 from orchestrator.models.reaction import Interruption, Notification, NotificationChannel, Reaction
 from orchestrator.models.session import JournalChunk, Message, Session, Turn
 from orchestrator.models.task import Task
+from orchestrator.models.workflow import ProjectWorkflow, TrackedIssue, WorkflowVersion
 
 __all__ = [
     "ApiToken",
@@ -22,6 +24,7 @@ __all__ = [
     "Diff",
     "Event",
     "GlobalSettings",
+    "HookRun",
     "Host",
     "IdempotencyRecord",
     "Interruption",
@@ -33,6 +36,7 @@ __all__ = [
     "Notification",
     "NotificationChannel",
     "Project",
+    "ProjectWorkflow",
     "PullRequest",
     "PushIntent",
     "Reaction",
@@ -41,6 +45,8 @@ __all__ = [
     "RuleRow",
     "Session",
     "Task",
+    "TrackedIssue",
     "Turn",
+    "WorkflowVersion",
     "Workspace",
 ]
