@@ -68,9 +68,6 @@ def variables(issue: IssueFacts, *, nonce: str) -> dict[str, Any]:
     }
 
 
-_FIELDS = frozenset(variables(IssueFacts(id="", identifier="", title="", state=""), nonce="0"))
-
-
 def _instant(at: datetime | None) -> str | None:
     return at.isoformat() if at is not None else None
 
@@ -111,3 +108,6 @@ def _told(error: LiquidError) -> str:
     context = error.context()
     where = f"line {context[0]} of the prompt: " if context else ""
     return f"{where}{one_line(str(error.message))}"
+
+
+_FIELDS = frozenset(variables(IssueFacts(id="", identifier="", title="", state=""), nonce="0"))
