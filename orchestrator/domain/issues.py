@@ -82,7 +82,7 @@ def workspace_key(identifier: str) -> str:
     safe = _OUTSIDE.sub("_", identifier)
     if safe == identifier and identifier not in {"", ".", ".."}:
         return identifier
-    return f"{safe.strip('.') or 'issue'}-{hashlib.sha256(identifier.encode()).hexdigest()[:16]}"
+    return f"{safe or 'issue'}-{hashlib.sha256(identifier.encode()).hexdigest()[:16]}"
 
 
 def standing_of(issue: IssueFacts, wanted: Wanted) -> Standing:

@@ -95,6 +95,7 @@ class TurnFacts:
     detail: str = ""
     last_words: str = ""
     ended_at: datetime | None = None
+    heard: bool = True  # its program has said something
     done_at: datetime | None = None  # when the agent said that it is over; its program may be waiting for more
 
 

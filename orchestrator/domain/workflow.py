@@ -12,6 +12,7 @@ from typing import Any
 from orchestrator.domain.issues import labels_of, state_of
 
 USUAL_NAME = "WORKFLOW.md"
+CODEX = "codex app-server"
 _NUMBER = re.compile(r"-?[0-9]{1,15}")
 _VARIABLE = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)\}?")
 # What an issue's states are called where the file does not say: GitHub knows these two.
@@ -68,7 +69,7 @@ class Workflow:
     max_turns: int = 20
     longest_retry_wait: timedelta = timedelta(minutes=5)
     max_by_state: Mapping[str, int] = field(default_factory=dict)
-    codex: Mapping[str, Any] = field(default_factory=dict)
+    codex: Mapping[str, Any] = field(default_factory=lambda: {"command": CODEX})
     turn_timeout: timedelta = timedelta(hours=1)
     read_timeout: timedelta = timedelta(seconds=5)
     stall_timeout: timedelta | None = timedelta(minutes=5)  # None: a silent agent is left alone
@@ -100,7 +101,7 @@ def workflow_of(front: Mapping[str, Any], prompt: str) -> Workflow:
         max_turns=_number(agent, "agent.max_turns", 20, least=1),
         longest_retry_wait=_milliseconds(agent, "agent.max_retry_backoff_ms", 300_000, least=1000),
         max_by_state=_by_state(agent.get("max_concurrent_agents_by_state")),
-        codex={"command": "codex app-server", **codex},
+        codex={"command": CODEX, **codex},
         turn_timeout=_milliseconds(codex, "codex.turn_timeout_ms", 3_600_000, least=1),
         read_timeout=_milliseconds(codex, "codex.read_timeout_ms", 5000, least=1),
         stall_timeout=_stall(codex),

@@ -123,6 +123,11 @@ class Turn(models.Model):
         return f"turn {self.n} of {self.session}"
 
     @property
+    def in_conversation(self) -> str:
+        """The turn's name for programs: the agent's own conversation (or the session, where it has none) and the turn's number."""
+        return f"{self.session.native_id or self.session.pk}-{self.n}"
+
+    @property
     def run_id(self) -> str:
         """The run's id on the host: known before it is started, so that a second start finds the first."""
         return f"turn-{self.pk}"

@@ -160,6 +160,7 @@ def _turn(turn: Turn) -> TurnFacts:
         resumes=turn.resumes,
         detail=turn.detail,
         ended_at=turn.ended_at,
+        heard=turn.journal_size > 0,
         last_words=turn.last_words,
         done_at=turn.done_at,
         request=None

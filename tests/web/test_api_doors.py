@@ -57,6 +57,9 @@ GETS = [
         "/events/",
         "/projects/",
         "/projects/my-app/",
+        "/projects/my-app/workflow/",
+        "/projects/my-app/workflow/versions/",
+        "/projects/my-app/workflow/versions/1/",
         "/rules/",
         "/hosts/",
         "/hosts/local/",
@@ -67,6 +70,7 @@ GETS = [
 ]
 OTHERS = [
     ("PUT", "/rules/"),
+    ("PUT", "/projects/my-app/workflow/"),
     ("PATCH", "/hosts/local/"),
     ("DELETE", "/hosts/local/"),
     ("DELETE", "/tokens/{token}/"),
@@ -130,7 +134,9 @@ def test_every_address_is_in_these_lists() -> None:
         for path in [*POSTS, *GETS, *(p for _, p in OTHERS)]
     }
     known = {
-        path.replace("/projects/my-app/", "/projects/<slug:key>/").replace("/hosts/local/", "/hosts/<slug:name>/")
+        path.replace("/projects/my-app/", "/projects/<slug:key>/")
+        .replace("/versions/1/", "/versions/<row:number>/")
+        .replace("/hosts/local/", "/hosts/<slug:name>/")
         for path in known
     }
 

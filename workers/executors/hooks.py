@@ -9,8 +9,9 @@ from datetime import timedelta
 
 from django.utils import timezone
 
+from orchestrator.domain.issues import workspace_key
 from orchestrator.domain.workflow import Hooks
-from orchestrator.models import HookRun, Session
+from orchestrator.models import HookRun, Session, TrackedIssue
 from orchestrator.ports import Host, Refused, Run, Unavailable
 from orchestrator.services import hooks, workflow_settings
 from workers.executors.specs import environment_of, mirror_on
@@ -36,6 +37,13 @@ def must_be_over(session: Session, hook: HookRun.Hook, turn: int, tools: Toolbox
     _run(session, hook, turn, tools)
 
 
+def named(session: Session) -> dict[str, str]:
+    """What hooks know of the issue by name: also as a folder's name, for what they keep beside the workspace."""
+    tracked = TrackedIssue.objects.filter(task=session.task_id).first()
+    identifier = str(tracked) if tracked is not None else str(session.task)
+    return {"AO_ISSUE": identifier, "AO_WORKSPACE_KEY": workspace_key(identifier)}
+
+
 def _run(session: Session, hook: HookRun.Hook, turn: int, tools: Toolbox) -> HookRun | None:
     """The hook's run, over by now; None: there is no such hook."""
     settings = hooks_of(session)
@@ -59,7 +67,7 @@ def _supervised(session: Session, row: HookRun, script: str, timeout: timedelta,
         epoch=session.epoch,
         workspace=session.workspace.name,
         argv=("/bin/sh", "-lc", script),
-        env=environment_of(project),
+        env={**environment_of(project), **named(session)},
         sandbox=sandbox_for(project, session.host),
         readonly=(mirror_on(session.host, project, tools), *project.symlinks.values()),
         output_cap=1024 * 1024,

@@ -14,7 +14,7 @@ from orchestrator.ports import Host, Refused, Run, WorkspaceSpec
 from orchestrator.services import observations, sessions
 from orchestrator.services.fleet import history_of
 from orchestrator.services.workflows import briefs
-from workers.executors.hooks import hooks_of
+from workers.executors.hooks import hooks_of, named
 from workers.executors.specs import bring, environment_of, must_stand, spec_for
 from workers.failpoints import failpoint
 from workers.git.program import Deadline
@@ -80,7 +80,7 @@ def _setup(session: Session, workspace: str, mirror: str, host: Host) -> Run:
         epoch=session.epoch,
         workspace=workspace,
         argv=("/bin/sh", "-c", "\n".join(lines)),
-        env=environment_of(project),
+        env={**environment_of(project), **named(session)},
         sandbox=sandbox_for(project, session.host),
         readonly=(mirror, *project.symlinks.values()),
         deadline=_deadline(session, host),
