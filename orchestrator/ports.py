@@ -561,12 +561,26 @@ class Issue:
     url: str
     author: str
     trusted: bool
+    identifier: str = ""  # as people call it in its project
+    priority: int | None = None  # 1 is the most urgent, 4 the least
+    assignee: str = ""
+    blocked_by: tuple[str, ...] = ()  # ids of issues that have to be over first
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
 
 
 class Tracker(Protocol):
-    """Where tasks come from."""
+    """Where tasks come from. It never writes."""
 
     def issue(self, reference: str, *, timeout: float = 30) -> Issue: ...
+
+    def candidates(self, *, labels: Sequence[str], timeout: float = 45) -> Sequence[Issue]:
+        """Every open issue that has all of these labels, those that nobody may work on included, in the tracker's order."""
+        ...
+
+    def refresh(self, ids: Sequence[str], *, timeout: float = 45) -> Sequence[Issue]:
+        """The issues of these ids as they are now; those that cannot be seen (any more) are left out. No ids: no question is asked."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from django.utils import timezone
 from orchestrator.models import Check, Host, Session, Turn, Workspace
 from orchestrator.ports import AgentEvent, Look, PortError, RunEnd, RunState
 from orchestrator.ports import Host as HostPort
-from orchestrator.services import checks, observations, sessions, transcripts
+from orchestrator.services import checks, hooks, observations, sessions, transcripts
 from orchestrator.services.observations import Watched
 from orchestrator.services.sessions import Overtaken
 from workers import runner
@@ -160,6 +160,8 @@ class HostChannel:
                 runner.decide_on(task.pk)
         elif one.run.startswith("check-"):
             self._end_check(host, one, state)
+        elif one.run.startswith("hook-"):
+            _end_hook(one, state)
         else:
             try:
                 _end_setup(one, state)
@@ -235,18 +237,32 @@ def _show(*, task_id: int, news: bool) -> None:
         runner.decide_on(task_id)
 
 
+def _end_hook(one: Watched, state: RunState) -> None:
+    how = f"exit code {state.exit_code}" if state.end is RunEnd.EXITED else str(state.end)
+    if state.end is RunEnd.DEADLINE:
+        how = "it ran longer than hooks.timeout_ms allows"
+    succeeded = state.end is RunEnd.EXITED and state.exit_code == 0
+    words = f"{how}: {_last_words(one, state)}"
+    hooks.ended(hook_id=_id_of(one.run), succeeded=succeeded, detail=words, now=timezone.now())
+
+
+def _last_words(one: Watched, state: RunState) -> str:
+    log, _ = transcripts.read(run=one.run, after=max(state.size - 2000, 0))
+    words = log.decode(errors="replace").strip().splitlines()[-1:] or ["no output"]
+    return words[0][:300]
+
+
 def _end_setup(one: Watched, state: RunState) -> None:
     session = Session.objects.select_related("task__project", "workspace").get(pk=_id_of(one.run))
     if state.end is RunEnd.EXITED and state.exit_code == 0:
         base_sha = session.published_sha or session.task.project.base_sha
         sessions.prepared(session_id=session.pk, base_sha=base_sha, path=session.workspace.path, now=timezone.now())
     else:
-        log, _ = transcripts.read(run=one.run, after=max(state.size - 2000, 0))
-        words = log.decode(errors="replace").strip().splitlines()[-1:] or ["no output"]
+        what = "postCreate" if session.task.project.post_create else "hook after_create"
         sessions.set_up_failed(
             session_id=session.pk,
             attempt=int(one.run.split("-")[2]),
-            error=f"postCreate failed ({state.end}, exit code {state.exit_code}): {words[0][:300]}",
+            error=f"{what} failed ({state.end}, exit code {state.exit_code}): {_last_words(one, state)}",
             now=timezone.now(),
         )
     runner.decide_on(session.task_id)

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from orchestrator.models import Task
 from orchestrator.services import fleet, spares
-from workers import looks, mirrors, runner
+from workers import issue_polls, looks, mirrors, runner
 from workers.failpoints import failpoint
 from workers.toolbox import Toolbox
 
@@ -81,6 +81,7 @@ def sweep(*, queues: list[str], tools: Toolbox) -> None:
 
 
 def look_outside(tools: Toolbox) -> None:
-    """The slower round: mirrors, warm workspaces, pull requests."""
+    """The slower round: mirrors, warm workspaces, pull requests, trackers."""
     runner.unhindered("looking after projects", lambda: mirrors.look_after_projects(tools))
     runner.unhindered("looking at pull requests", lambda: looks.observe_due_pull_requests(tools))
+    runner.unhindered("looking at trackers", lambda: issue_polls.poll_due(tools))

@@ -6,6 +6,8 @@ from typing import Any
 
 from rest_framework import serializers
 
+from orchestrator.domain.claims import Claim, Phase
+from orchestrator.domain.issues import Standing
 from orchestrator.domain.rules import Trigger
 from orchestrator.domain.status import Attention, TaskStatus
 from orchestrator.models import Host
@@ -245,6 +247,9 @@ class RuleShape(Shape):
     trigger = serializers.ChoiceField(TRIGGERS)
     project = serializers.CharField(allow_null=True)
     values = serializers.DictField(help_text="Field -> {value, from}; from is default, global or project.")
+    warnings = serializers.ListField(
+        child=serializers.CharField(), help_text="Why it can never do what it says, or what it fights with."
+    )
 
 
 class HostShape(Shape):
@@ -302,6 +307,54 @@ class ConfigAnswer(Shape):
 
 class ConfigText(Shape):
     text = serializers.CharField()
+
+
+class WorkflowVersionShape(Shape):
+    number = serializers.IntegerField()
+    digest = serializers.CharField(help_text="SHA-256 of the text.")
+    author = serializers.CharField()
+    origin = serializers.CharField()
+    taken_at = serializers.DateTimeField()
+    text = serializers.CharField()
+    diff = serializers.CharField(help_text="What it changed in the version before it.")
+
+
+class TrackedIssueShape(Shape):
+    id = serializers.CharField()
+    identifier = serializers.CharField()
+    title = serializers.CharField()
+    state = serializers.CharField()
+    standing = serializers.ChoiceField([str(word) for word in Standing])
+    why = serializers.CharField(allow_blank=True)
+    url = serializers.CharField(allow_blank=True)
+    task = serializers.IntegerField()
+    claim = serializers.ChoiceField([str(word) for word in Claim])
+    phase = serializers.ChoiceField([str(word) for word in Phase], allow_null=True)
+    session_id = serializers.CharField(allow_null=True, help_text="Conversation and turn.")
+    turn_count = serializers.IntegerField()
+    retry_at = serializers.DateTimeField(allow_null=True, help_text="When an agent that died is set to work again.")
+    seen_at = serializers.DateTimeField()
+
+
+class WorkflowShape(Shape):
+    project = serializers.CharField()
+    current = WorkflowVersionShape(allow_null=True)
+    settings = serializers.DictField(help_text="What the front matter means, defaults included.")
+    workspace_root = serializers.CharField(allow_blank=True)
+    applied = serializers.BooleanField(help_text="Somebody applied it; else it is the repository's own.")
+    fault = serializers.CharField(allow_blank=True, help_text="The class of what is wrong with the newest text.")
+    error = serializers.CharField(allow_blank=True)
+    poll_at = serializers.DateTimeField(allow_null=True)
+    polled_at = serializers.DateTimeField(allow_null=True)
+    poll_error = serializers.CharField(allow_blank=True)
+    issues = TrackedIssueShape(many=True)
+
+
+class WorkflowAnswer(Shape):
+    applied = serializers.BooleanField()
+    version = serializers.IntegerField()
+    diff = serializers.CharField(allow_blank=True)
+    settings = serializers.DictField()
 
 
 class TokenShape(Shape):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -19,10 +20,11 @@ from aoweb.api.idempotency import idempotent
 from aoweb.api.pagination import page_of
 from aoweb.api.request_shapes import NewOverride, ProjectParameter
 from aoweb.permissions import Verb
+from orchestrator.domain.conflicts import Conflict
 from orchestrator.domain.durations import format_duration, parse_duration
 from orchestrator.domain.rules import Override, Priority, Reply, Trigger
 from orchestrator.models import Notification, Project, Task, Turn
-from orchestrator.services import events, rules
+from orchestrator.services import events, rule_conflicts, rules
 
 
 class Projects(ApiView):
@@ -49,7 +51,8 @@ class Rules(ApiView):
     def get(self, request: Request) -> Response:
         key = self.query(ProjectParameter).get("project")
         project = self.find_project(key) if key else None
-        results = [_rule(trigger, told, project) for trigger, told in rules.explained(project).items()]
+        conflicts = rule_conflicts.conflicts_in(project)
+        results = [_rule(trigger, told, project, conflicts) for trigger, told in rules.explained(project).items()]
         return Response({"next": None, "previous": None, "results": results})
 
     @writes("rules_update", NewOverride, RuleShape, code=200)
@@ -70,7 +73,8 @@ class Rules(ApiView):
                     kind="rule.set", text=text, project=project, actor=actor, at=actor.at, data=_plain_fields(wanted)
                 )
                 Task.objects.filter(outcome="", **({"project": project} if project else {})).update(wake_at=actor.at)
-        return Response(_rule(override.trigger, rules.explained(project)[override.trigger], project))
+        told = rules.explained(project)[override.trigger]
+        return Response(_rule(override.trigger, told, project, rule_conflicts.conflicts_in(project)))
 
 
 def _override(wanted: dict[str, Any]) -> Override:
@@ -94,9 +98,17 @@ def _override(wanted: dict[str, Any]) -> Override:
     )
 
 
-def _rule(trigger: Trigger, told: dict[str, rules.Explained], project: Project | None) -> dict[str, Any]:
+def _rule(
+    trigger: Trigger, told: dict[str, rules.Explained], project: Project | None, conflicts: Sequence[Conflict]
+) -> dict[str, Any]:
     values = {name: {"value": _plain(one.value), "from": str(one.source)} for name, one in told.items()}
-    return {"trigger": str(trigger), "project": project.key if project else None, "values": values}
+    warnings = [one.why for one in conflicts if one.trigger is trigger]
+    return {
+        "trigger": str(trigger),
+        "project": project.key if project else None,
+        "values": values,
+        "warnings": warnings,
+    }
 
 
 def _plain(value: object) -> object:

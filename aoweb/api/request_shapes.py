@@ -149,6 +149,14 @@ class NewConfig(Shape):
     plan = serializers.BooleanField(default=False, help_text="Only say what would change.")
 
 
+class NewWorkflow(Shape):
+    text = serializers.CharField(
+        max_length=500_000, trim_whitespace=False, help_text="The file: front matter and prompt."
+    )
+    path = serializers.CharField(required=False, allow_blank=True, max_length=1000, help_text="Its name, for messages.")
+    plan = serializers.BooleanField(default=False, help_text="Only say what would change.")
+
+
 class NewToken(Shape):
     name = serializers.CharField(max_length=100)
     scope = serializers.ChoiceField(ApiToken.Scope.values, default=ApiToken.Scope.WRITE)

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_safe
 
 from aoweb.permissions import Verb, verbs_of
 from orchestrator.domain.durations import format_duration
-from orchestrator.models import Project, Role
+from orchestrator.models import Project, ProjectWorkflow, Role
 from orchestrator.services import rules
 
 
@@ -45,6 +45,8 @@ def project(request: HttpRequest, key: str) -> HttpResponse:
         "members": found.memberships.select_related("user").order_by("role", "user__username"),
         "rules": rule_table(found),
         "fields": rules.FIELDS,
+        "workflow": ProjectWorkflow.objects.filter(project=found).select_related("current").first(),
+        "versions": found.workflow_versions.all()[:10],
         "may_configure": Verb.CONFIGURE in verbs_of(request.user, found),
     }
     return render(request, "ao/project.html", context)

@@ -57,7 +57,7 @@ def start(wanted: Wanted) -> None:
     # What is wrong with the request is said before anything is started for it.
     found = look(wanted.source) if wanted.source else None
     if wanted.config is not None and not wanted.config.is_file():
-        raise CannotRun(f"{wanted.config} is not there. Give the path of an agent-orchestrator.yaml.")
+        raise CannotRun(f"{wanted.config} is not there. Give the path of an agent-orchestrator.yaml or a WORKFLOW.md.")
     home = homes.prepare(wanted.home)
     if home.membership_file.exists():
         raise CannotRun(
@@ -161,11 +161,14 @@ def settle(
     installation = door.load("ops.local.installation")
     ready = installation.settle(home, getpass.getuser())
     told: list[str] = installation.settle_gate(home, gate)
-    # The file first: it may know the repository by another name than its folder's.
-    if config is not None:
+    workflow = config is not None and config.suffix.lower() == ".md"
+    # The file first: it may know the repository by another name than its folder's. A workflow is that of the repository.
+    if config is not None and not workflow:
         told += door.load("ops.local.configuration").apply(config, installation.owner())
     if found is not None:
         told += door.load("ops.local.registration").register(found, installation.owner())
+    if config is not None and workflow:
+        told += door.load("ops.local.configuration").apply_workflow(config, found, installation.owner())
     return ready, told
 
 

@@ -25,8 +25,18 @@ from orchestrator.domain.actions import (
     SendToAgent,
     Settle,
     StartTurn,
+    StopAgent,
     key_of,
 )
+from orchestrator.domain.continuing import (
+    call_for_turns,
+    continuation,
+    continued_at,
+    goes_on,
+    resumed_at,
+    turns_used_up,
+)
+from orchestrator.domain.issues import Standing
 from orchestrator.domain.prompts import resume_words
 from orchestrator.domain.reactions import LOST_RACE, Reacted, merges, react
 from orchestrator.domain.rules import Priority, Trigger
@@ -83,7 +93,13 @@ def decide(snapshot: Snapshot) -> Decision:
         memory=tuple(one.memory for one in reacted),
         actions=tuple(actions),
         wake_at=_earliest(
-            [*(one.wake_at for one in reacted), _host_deadline(snapshot), called_at(waits, snapshot)],
+            [
+                *(one.wake_at for one in reacted),
+                _host_deadline(snapshot),
+                called_at(waits, snapshot),
+                resumed_at(snapshot),
+                continued_at(snapshot),
+            ],
             after=snapshot.now,
         ),
         why=_why(reacted, actions),
@@ -97,16 +113,26 @@ def outcome_of(snapshot: Snapshot) -> Outcome | None:
         return task.outcome
     if pull is not None and pull.state == "merged":
         return Outcome.MERGED
-    if task.cancel_requested_at is not None:
+    if task.cancel_requested_at is not None or _issue_is_over(snapshot):
         return None if _under_way(snapshot, "merge:") else Outcome.CANCELLED
     if pull is not None and pull.state == "closed":
         return Outcome.CLOSED
     return Outcome.DONE if _nothing_to_do(snapshot) else None
 
 
+def _issue_is_over(snapshot: Snapshot) -> bool:
+    """Nobody needs the work any more. A pull request is looked at once more first: its merge may be what closed the issue."""
+    issue, pull = snapshot.task.issue, snapshot.pull
+    if issue is None or issue.standing is not Standing.OVER:
+        return False
+    return pull is None or pull.state != "open" or pull.observed_at > issue.since
+
+
 def _nothing_to_do(snapshot: Snapshot) -> bool:
     session, turn = snapshot.session, snapshot.turn
     if session is None or session.ended or turn is None or snapshot.pull is not None:
+        return False
+    if goes_on(snapshot):
         return False
     return turn.end is TurnEnd.FINISHED and at_rest(snapshot) and session.commits == 0 and not asks(turn)
 
@@ -140,6 +166,8 @@ def _of_the_session(snapshot: Snapshot, session: SessionFacts) -> Iterator[Actio
     if deadline is not None and snapshot.now >= deadline:
         reason = f"the host {session.host} has not been seen since {session.host_silent_since:%H:%M} UTC"
         yield Abandon(session=session.id, reason=reason)
+    elif not session.prepared and snapshot.task.held_by_issue:
+        return
     elif not session.prepared:
         yield Prepare(session=session.id, attempt=snapshot.task.attempt)
     else:
@@ -155,11 +183,15 @@ def _turns(snapshot: Snapshot, session: SessionFacts) -> Iterator[Action]:
         yield from _of_the_live_turn(snapshot, session, turn)
     elif turn is not None and not turn.published:
         yield Publish(session=session.id, turn=turn.n, attempt=attempt)
-    elif snapshot.task.paused:
+    elif snapshot.task.paused or snapshot.task.held_by_issue:
         return
+    elif turns_used_up(snapshot):
+        yield call_for_turns(snapshot)
     elif waiting:
         yield StartTurn(session=session.id, turn=turn.n + 1 if turn is not None else 1, attempt=attempt)
-    elif turn is not None and died(turn) and turn.resumes < snapshot.policy.resumes:
+    elif goes_on(snapshot):
+        yield from continuation(snapshot)
+    elif turn is not None and died(turn) and turn.resumes < snapshot.policy.resumes and not _waits_to_resume(snapshot):
         yield SendToAgent(
             session=session.id,
             trigger=Trigger.AGENT_EXITED,
@@ -169,10 +201,18 @@ def _turns(snapshot: Snapshot, session: SessionFacts) -> Iterator[Action]:
         )
 
 
+def _waits_to_resume(snapshot: Snapshot) -> bool:
+    at = resumed_at(snapshot)
+    return at is not None and snapshot.now < at
+
+
 def _of_the_live_turn(snapshot: Snapshot, session: SessionFacts, turn: TurnFacts) -> Iterator[Action]:
     """What a person says is said at once, unless the agent is done: then it is told with the next turn. The agent is done when it said so
     and has read everything that was said to it."""
-    if not turn.started:
+    if snapshot.task.held_by_issue:
+        if turn.started:
+            yield StopAgent(session=session.id, turn=turn.n)
+    elif not turn.started:
         yield StartTurn(session=session.id, turn=turn.n, attempt=snapshot.task.attempt)
     elif turn.done_at is None:
         for message in snapshot.messages:
@@ -324,6 +364,8 @@ def _ending(snapshot: Snapshot, outcome: Outcome) -> str:
             return f"no change was needed: {_last_words(snapshot)}"
         case Outcome.CLOSED:
             return "the pull request was closed without a merge"
+        case Outcome.CANCELLED if snapshot.task.cancel_requested_at is None and snapshot.task.issue is not None:
+            return f"the issue {snapshot.task.issue.identifier} is {snapshot.task.issue.state}"
         case Outcome.CANCELLED:
             return "cancelled"
 

@@ -51,15 +51,32 @@ def task_prompt(*, title: str, body: str, rules: str, branch: str, base: str, hi
     parts = [f"Task: {plain(title)}"]
     if body.strip():
         parts.append(plain(body))
-    parts.append(
+    return "\n\n".join([*parts, *_what_holds_here(rules=rules, branch=branch, base=base, history=history)])
+
+
+def workflow_prompt(*, rendered: str, rules: str, branch: str, base: str, history: str = "") -> str:
+    """What a session is told first where the project's workflow has a template: what that came to, and what holds here."""
+    return "\n\n".join([plain(rendered), *_what_holds_here(rules=rules, branch=branch, base=base, history=history)])
+
+
+def _what_holds_here(*, rules: str, branch: str, base: str, history: str) -> Iterator[str]:
+    yield (
         f"You work in a git worktree on the branch {branch}, made from {base}. Commit your work there; do not push, do not open a pull"
         " request: both are done for you. When nothing needs to change, end without a commit and say why."
     )
     if rules.strip():
-        parts.append(f"Rules of this project:\n{plain(rules)}")
+        yield f"Rules of this project:\n{plain(rules)}"
     if history:
-        parts.append(f"This task was begun before. What has happened so far:\n{plain(history)}")
-    return "\n\n".join(parts)
+        yield f"This task was begun before. What has happened so far:\n{plain(history)}"
+
+
+def continuation_words(*, identifier: str, state: str) -> str:
+    """What an agent is told that ended its turn without a change while its issue still is to be worked on. The task itself stands in its
+    conversation."""
+    return (
+        f"Your turn ended without a commit, and the issue {one_line(identifier)} still is {one_line(state)}. Go on where you were; when"
+        " nothing is left to do, end without a commit and say why."
+    )
 
 
 def resume_words(*, detail: str) -> str:

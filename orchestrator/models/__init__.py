@@ -5,6 +5,7 @@ from orchestrator.models.configuration import GlobalSettings
 from orchestrator.models.delivery import Delivery
 from orchestrator.models.event import DecisionRecord, Event
 from orchestrator.models.gate import Gate
+from orchestrator.models.hook import HookRun
 from orchestrator.models.host import Host, Workspace
 from orchestrator.models.job import Claim, Job, PushIntent
 from orchestrator.models.parcel import Parcel, ParcelPiece
@@ -13,6 +14,7 @@ from orchestrator.models.pull_request import Check, Comment, Diff, PullRequest, 
 from orchestrator.models.reaction import Interruption, Notification, NotificationChannel, Reaction
 from orchestrator.models.session import JournalChunk, Message, Session, Turn
 from orchestrator.models.task import Task
+from orchestrator.models.workflow import ProjectWorkflow, TrackedIssue, WorkflowVersion
 
 __all__ = [
     "ApiToken",
@@ -25,6 +27,7 @@ __all__ = [
     "Event",
     "Gate",
     "GlobalSettings",
+    "HookRun",
     "Host",
     "IdempotencyRecord",
     "Interruption",
@@ -38,6 +41,7 @@ __all__ = [
     "Parcel",
     "ParcelPiece",
     "Project",
+    "ProjectWorkflow",
     "PullRequest",
     "PushIntent",
     "Reaction",
@@ -46,6 +50,8 @@ __all__ = [
     "RuleRow",
     "Session",
     "Task",
+    "TrackedIssue",
     "Turn",
+    "WorkflowVersion",
     "Workspace",
 ]

@@ -18,6 +18,7 @@ from orchestrator.domain.prompts import one_line, plain
 from orchestrator.domain.snapshot import TurnEnd
 from orchestrator.models import (
     Check,
+    HookRun,
     Host,
     Job,
     JournalChunk,
@@ -77,6 +78,8 @@ def watched_runs(*, host: Host) -> list[Watched]:
         runs += [
             Watched(run=check.run_id, agent="", cursor=_journal_size(check.run_id), parsed_to=0) for check in checks
         ]
+    hooks = HookRun.objects.filter(session__host=host, started_at__isnull=False, ended_at__isnull=True)
+    runs += [Watched(run=hook.run_id, agent="", cursor=_journal_size(hook.run_id), parsed_to=0) for hook in hooks]
     for session in (
         Session.objects.live()
         .filter(host=host, prepared_at__isnull=True, workspace__state=Workspace.State.PREPARING)

@@ -11,7 +11,7 @@ from django.db.models import F, Q
 
 from orchestrator.domain.durations import ACCEPTED_FORM, format_duration, parse_duration
 from orchestrator.domain.rules import DEFAULTS, Override, Priority, Reply, Rule, Trigger, effective
-from orchestrator.models import Project, RuleRow
+from orchestrator.models import Project, ProjectWorkflow, RuleRow
 
 FIELDS: tuple[str, ...] = tuple(field.name for field in fields(Override) if field.name != "trigger")
 MOST_ATTEMPTS = 1000
@@ -21,6 +21,7 @@ class Source(StrEnum):
     """The place that set a field of a rule."""
 
     DEFAULT = "default"
+    WORKFLOW = "workflow"
     GLOBAL = "global"
     PROJECT = "project"
 
@@ -39,9 +40,22 @@ def effective_rules(project: Project) -> Mapping[Trigger, Rule]:
     return {trigger: effective(trigger, overrides) for trigger in Trigger}
 
 
-def overrides_for(project: Project) -> list[Override]:
+def overrides_for(project: Project | None) -> list[Override]:
     """What the global file and then the project set, in the order in which they are laid over the defaults."""
-    return [override_of(row) for row in _rows_for(project)]
+    rows = [override_of(row) for row in _rows_for(project)]
+    stalling = stall_rule(project) if project is not None else None
+    return [stalling, *rows] if stalling is not None else rows
+
+
+def stall_rule(project: Project) -> Override | None:
+    """What the project's workflow says of an agent that shows no progress: it is stopped and set to work again, or left alone. Files and
+    people go before it, field by field."""
+    row = ProjectWorkflow.objects.filter(project=project, current__isnull=False).first()
+    if row is None:
+        return None
+    if row.stall_timeout is None:
+        return Override(trigger=Trigger.AGENT_STUCK, auto=False, action=(Reply.RESTART_AGENT,))
+    return Override(trigger=Trigger.AGENT_STUCK, action=(Reply.RESTART_AGENT,), threshold=row.stall_timeout)
 
 
 def explained(project: Project | None) -> dict[Trigger, dict[str, Explained]]:
@@ -50,9 +64,13 @@ def explained(project: Project | None) -> dict[Trigger, dict[str, Explained]]:
         trigger: {name: Explained(value=getattr(rule, name), source=Source.DEFAULT) for name in FIELDS}
         for trigger, rule in DEFAULTS.items()
     }
-    for row in _rows_for(project):
-        source = Source.GLOBAL if row.project_id is None else Source.PROJECT
-        override = override_of(row)
+    laid = [
+        (Source.GLOBAL if row.project_id is None else Source.PROJECT, override_of(row)) for row in _rows_for(project)
+    ]
+    stalling = stall_rule(project) if project is not None else None
+    if stalling is not None:
+        laid.insert(0, (Source.WORKFLOW, stalling))
+    for source, override in laid:
         for name in FIELDS:
             value = getattr(override, name)
             if value is not None:

@@ -8,11 +8,13 @@ from dataclasses import replace
 from datetime import datetime
 
 from orchestrator.domain.actions import CARRIED_OUT, Action
+from orchestrator.domain.issues import Standing
 from orchestrator.domain.rules import Trigger
 from orchestrator.domain.snapshot import (
     CheckFacts,
     CommentFacts,
     InterruptionFacts,
+    IssueStanding,
     JobFacts,
     JobState,
     Memory,
@@ -28,20 +30,22 @@ from orchestrator.domain.snapshot import (
     TurnFacts,
 )
 from orchestrator.domain.status import Outcome
-from orchestrator.models import Host, Message, Project, PullRequest, Session, Task, Turn
-from orchestrator.services import rules
+from orchestrator.models import Host, Message, Project, PullRequest, Session, Task, TrackedIssue, Turn
+from orchestrator.services import rules, workflow_settings
+
+RESUMES_WITH_WAITS = 8  # with waits that grow to five minutes that is some twenty minutes, and then a human is called
 
 
 def take(task: Task, *, now: datetime) -> Snapshot:
     """The facts of a task as its rows say. The caller holds the task's lock."""
-    session = task.sessions.select_related("host").order_by("-epoch").first()
+    session = task.sessions.select_related("host", "workflow").order_by("-epoch").first()
     turn = session.turns.order_by("-n").first() if session is not None else None
     pull = task.pull_requests.order_by("-id").first()
     return Snapshot(
         now=now,
         nonce=secrets.token_hex(8),
         task=_task(task),
-        policy=policy_of(task.project),
+        policy=_policy(task.project, session),
         rules=rules.effective_rules(task.project),
         session=_session(session) if session is not None else None,
         turn=_turn(turn) if turn is not None else None,
@@ -58,6 +62,20 @@ def again(before: Snapshot, task: Task, done: Iterable[Action]) -> Snapshot:
     if not all(isinstance(action, CARRIED_OUT) for action in done):
         return take(task, now=before.now)
     return replace(before, task=_task(task), jobs={job.key: job for job in _jobs(task)}, memory=_memory(task))
+
+
+def _policy(project: Project, session: Session | None) -> Policy:
+    """The project's, with what the workflow says that the session began with."""
+    policy = policy_of(project)
+    if session is None or session.workflow is None:
+        return policy
+    workflow = workflow_settings.settings_of(session.workflow)
+    return replace(
+        policy,
+        resumes=RESUMES_WITH_WAITS,
+        longest_retry_wait=workflow.longest_retry_wait,
+        max_turns=workflow.max_turns,
+    )
 
 
 def policy_of(project: Project) -> Policy:
@@ -94,6 +112,20 @@ def _task(task: Task) -> TaskFacts:
         unread_issue=task.issue if task.issue_unread else "",
         waiting_for=task.waiting_for,
         paused=task.paused or task.project.paused,
+        issue=_issue(task),
+    )
+
+
+def _issue(task: Task) -> IssueStanding | None:
+    tracked = TrackedIssue.objects.filter(task=task).first()
+    if tracked is None:
+        return None
+    return IssueStanding(
+        identifier=str(tracked),
+        state=str(tracked.facts.get("state", tracked.state)),
+        standing=Standing(tracked.standing),
+        since=tracked.standing_at,
+        why=tracked.why,
     )
 
 
@@ -127,6 +159,8 @@ def _turn(turn: Turn) -> TurnFacts:
         produced=bool(turn.head_after) and turn.head_after != turn.head_before,
         resumes=turn.resumes,
         detail=turn.detail,
+        ended_at=turn.ended_at,
+        heard=turn.journal_size > 0,
         last_words=turn.last_words,
         done_at=turn.done_at,
         request=None

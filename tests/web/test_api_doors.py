@@ -58,6 +58,9 @@ GETS = [
         "/events/",
         "/projects/",
         "/projects/my-app/",
+        "/projects/my-app/workflow/",
+        "/projects/my-app/workflow/versions/",
+        "/projects/my-app/workflow/versions/1/",
         "/rules/",
         "/hosts/",
         "/hosts/local/",
@@ -68,6 +71,7 @@ GETS = [
 ]
 OTHERS = [
     ("PUT", "/rules/"),
+    ("PUT", "/projects/my-app/workflow/"),
     ("PATCH", "/hosts/local/"),
     ("DELETE", "/hosts/local/"),
     ("DELETE", "/tokens/{token}/"),
@@ -131,7 +135,9 @@ def test_every_address_is_in_these_lists() -> None:
         for path in [*POSTS, *GETS, *(p for _, p in OTHERS)]
     }
     known = {
-        path.replace("/projects/my-app/", "/projects/<slug:key>/").replace("/hosts/local/", "/hosts/<slug:name>/")
+        path.replace("/projects/my-app/", "/projects/<slug:key>/")
+        .replace("/versions/1/", "/versions/<row:number>/")
+        .replace("/hosts/local/", "/hosts/<slug:name>/")
         for path in known
     }
 

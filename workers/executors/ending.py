@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 
 from django.utils import timezone
 
 from orchestrator.domain.actions import EndSession
-from orchestrator.models import Session, Workspace
+from orchestrator.models import HookRun, Session, Workspace
 from orchestrator.ports import Refused, Unavailable
 from orchestrator.services import jobs, parcels, sessions
+from workers.executors.hooks import hooks_of, must_be_over
 from workers.executors.publish import BUNDLE_CAP
 from workers.executors.specs import spec_for
 from workers.failpoints import failpoint
 from workers.toolbox import Toolbox
+
+logger = logging.getLogger(__name__)
 
 # A room that is gone was saved before; what git cannot read, pack or vouch for is not kept, or a session could refuse to end for ever.
 _NOT_TO_BE_SAVED = frozenset({"no-workspace", "not-prepared", "workspace-broken", "too-large", "bad-bundle"})
@@ -21,7 +25,7 @@ _NOT_TO_BE_SAVED = frozenset({"no-workspace", "not-prepared", "workspace-broken"
 
 def end_session(action: EndSession, task_id: int, tools: Toolbox) -> Mapping[str, object]:
     """Safe to run twice: an ended fence stays ended, saved work keeps its ref, a removed room is gone."""
-    session = Session.objects.select_related("task__project", "host").get(pk=action.session)
+    session = Session.objects.select_related("task__project", "host", "workflow").get(pk=action.session)
     key = parcels.saved(session)
     if tools.reaches(session.host):
         _take_down(session, tools)
@@ -40,6 +44,7 @@ def end_session(action: EndSession, task_id: int, tools: Toolbox) -> Mapping[str
 
 def _take_down(session: Session, tools: Toolbox) -> None:
     host = tools.host(session.host)
+    _before_remove(session, tools)
     host.end(session.fence, epoch=session.epoch)
     failpoint("after_end")
     workspace = Workspace.objects.filter(session=session).exclude(state=Workspace.State.REMOVED).first()
@@ -51,6 +56,19 @@ def _take_down(session: Session, tools: Toolbox) -> None:
     failpoint("after_save")
     host.remove_workspace(workspace.name)
     failpoint("after_remove")
+
+
+def _before_remove(session: Session, tools: Toolbox) -> None:
+    """The workflow's last hook, with the agent stopped and its work in place. A host that takes no more runs of the session has fenced it."""
+    workspace = Workspace.objects.filter(session=session, state=Workspace.State.READY).first()
+    if workspace is None or not hooks_of(session).before_remove.strip():
+        return
+    for turn in session.turns.filter(ended_at__isnull=True, started_at__isnull=False):
+        tools.host(session.host).stop(turn.run_id)
+    try:
+        must_be_over(session, HookRun.Hook.BEFORE_REMOVE, 0, tools)
+    except Refused as refused:
+        logger.info("no hook before the end", extra={"session": session.pk, "why": str(refused)})
 
 
 def _saving(session: Session, save: Callable[[], None]) -> None:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from django.utils import timezone
 
 from orchestrator.domain.actions import Publish
-from orchestrator.models import PushIntent, Session
+from orchestrator.models import HookRun, PushIntent, Session
 from orchestrator.ports import Refused
 from orchestrator.services import diffs, jobs, parcels, sessions
 from orchestrator.services.sessions import Published
+from workers.executors.hooks import must_be_over
 from workers.executors.specs import spec_for
 from workers.failpoints import failpoint
 from workers.git.imports import Imported
@@ -34,7 +35,7 @@ def publish(action: Publish, task_id: int, tools: Toolbox) -> Mapping[str, objec
     """Safe to run twice: the same work has the same sha, and a remote that holds it is left as it is. Refused codes: `diverged` (somebody
     else moved the branch), `sensitive` (a person must allow this head), and those of bundles."""
     del task_id
-    session = Session.objects.select_related("task__project", "host", "workspace").get(pk=action.session)
+    session = Session.objects.select_related("task__project", "host", "workspace", "workflow").get(pk=action.session)
     deadline = Deadline.after(TOGETHER)
     bundle = _bundle(action, session, tools, deadline)
     if bundle is None:
@@ -65,6 +66,7 @@ def _bundle(action: Publish, session: Session, tools: Toolbox, deadline: Deadlin
 
 
 def _taken_out(action: Publish, session: Session, tools: Toolbox, deadline: Deadline) -> bytes | None:
+    must_be_over(session, HookRun.Hook.AFTER_RUN, action.turn, tools)
     spec = spec_for(session, session.workspace, tools, base_sha=session.base_sha)
     host = tools.host(session.host)
     message = f"Work of turn {action.turn} that was left uncommitted\n\nTask: {session.task}"

@@ -12,10 +12,12 @@ from django.utils import timezone
 
 from orchestrator.domain.actions import StartTurn, StopAgent
 from orchestrator.domain.snapshot import TurnEnd
-from orchestrator.models import Host, Session, Turn
+from orchestrator.models import HookRun, Host, Session, Turn
 from orchestrator.ports import NO_CONVERSATION, Agent, Brief, Command, Launch, Refused, Run, RunEnd, Sandbox
 from orchestrator.ports import Host as HostPort
 from orchestrator.services import sessions, telling
+from workers.executors.hooks import must_succeed
+from workers.executors.issues import must_be_active
 from workers.executors.specs import bring, environment_of, mirror_on, spec_for
 from workers.failpoints import failpoint
 from workers.toolbox import Toolbox, sandbox_for
@@ -29,7 +31,7 @@ _SYSTEM = ("/usr", "/bin", "/lib", "/lib64", "/etc", "/sbin")
 def start_turn(action: StartTurn, task_id: int, tools: Toolbox) -> Mapping[str, object]:
     """The turn's row is first, then the run under the row's id: started twice, the host answers with the first."""
     del task_id
-    session = Session.objects.select_related("task__project", "host", "workspace").get(pk=action.session)
+    session = Session.objects.select_related("task__project", "host", "workspace", "workflow").get(pk=action.session)
     project = session.task.project
     agent = tools.agent(session.agent)
     # What a project sets is meant for its own agent, not for another one that a task asks for.
@@ -37,6 +39,8 @@ def start_turn(action: StartTurn, task_id: int, tools: Toolbox) -> Mapping[str, 
     config = {**general, **session.task.agent_config}
     agent.check(config)
     host = tools.host(session.host)
+    must_be_active(session, tools)
+    must_succeed(session, HookRun.Hook.BEFORE_RUN, action.turn, tools)
     known = _known_after_a_death(session, action.turn, agent, tools, host)
     turn = sessions.begin_turn(session_id=session.pk, n=action.turn, now=timezone.now(), known=known)
     failpoint("after_begin_turn")
