@@ -218,8 +218,14 @@ class DiffShape(Shape):
 class WhyShape(Shape):
     id = serializers.IntegerField()
     at = serializers.DateTimeField()
-    why = serializers.ListField(child=serializers.CharField())
-    decision = serializers.JSONField()
+    status = serializers.CharField()
+    reason = serializers.CharField()
+    why = serializers.ListField(
+        child=serializers.CharField(), help_text="Facts seen -> rule -> action, or the reason for none."
+    )
+    made = serializers.ListField(
+        child=serializers.CharField(), help_text="The keys of what was new: messages, questions, jobs."
+    )
 
 
 class ProjectShape(Shape):

@@ -22,7 +22,7 @@ from aoweb.permissions import Verb
 from orchestrator.domain.durations import format_duration, parse_duration
 from orchestrator.domain.rules import Override, Priority, Reply, Trigger
 from orchestrator.models import Notification, Project, Task, Turn
-from orchestrator.services import events, rules
+from orchestrator.services import rules
 
 
 class Projects(ApiView):
@@ -63,12 +63,8 @@ class Rules(ApiView):
         project = self.find_project(key, Verb.CONFIGURE) if key is not None else None
         override = _override(wanted)
         with transaction.atomic():
-            if rules.set_override(override, project=project):
-                actor = self.actor()
-                text = f"{actor.name} set the rule {override.trigger} of {project or 'all projects'}"
-                events.record(
-                    kind="rule.set", text=text, project=project, actor=actor, at=actor.at, data=_plain_fields(wanted)
-                )
+            actor = self.actor()
+            if rules.set_override(override, project=project, actor=actor):
                 Task.objects.filter(outcome="", **({"project": project} if project else {})).update(wake_at=actor.at)
         return Response(_rule(override.trigger, rules.explained(project)[override.trigger], project))
 
@@ -107,10 +103,6 @@ def _plain(value: object) -> object:
             return [str(one) for one in value]
         case _:
             return value
-
-
-def _plain_fields(wanted: dict[str, Any]) -> dict[str, object]:
-    return {name: value for name, value in wanted.items() if value is not None}
 
 
 class Notifications(ApiView):

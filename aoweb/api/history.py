@@ -48,10 +48,8 @@ class TaskWhy(ApiView):
 
     @lists("tasks_why_list", WhyShape)
     def get(self, request: Request, pk: int) -> Response:
-        found = page_of(request, DecisionRecord.objects.filter(task=self.find_task(pk)).defer("snapshot"))
-        return Response(
-            found.answer([{"id": row.pk, "at": row.at, "why": row.why, "decision": row.decision} for row in found.rows])
-        )
+        found = page_of(request, DecisionRecord.objects.filter(task=self.find_task(pk)).defer("facts"))
+        return Response(found.answer([represent.decision(row) for row in found.rows]))
 
 
 class TaskDiff(ApiView):

@@ -10,7 +10,18 @@ from django.db.models.functions import Coalesce, JSONObject
 
 from orchestrator.domain.snapshot import PullFacts, SessionFacts, Snapshot, TurnFacts
 from orchestrator.domain.verdicts import review_verdict
-from orchestrator.models import Event, Host, Interruption, Message, Project, PullRequest, Session, Task, Turn
+from orchestrator.models import (
+    DecisionRecord,
+    Event,
+    Host,
+    Interruption,
+    Message,
+    Project,
+    PullRequest,
+    Session,
+    Task,
+    Turn,
+)
 
 _CARD = (
     "id",
@@ -217,6 +228,11 @@ def event(row: Event) -> dict[str, Any]:
         "project": row.project.key if row.project else None,
         "task": row.task_id,
     }
+
+
+def decision(row: DecisionRecord) -> dict[str, Any]:
+    """One decision: facts seen -> rule -> action, or the reason for none, and what was new."""
+    return {"id": row.pk, "at": row.at, "status": row.status, "reason": row.reason, "why": row.why, "made": row.made}
 
 
 def message(row: Message) -> dict[str, Any]:

@@ -156,7 +156,7 @@ def gather(task: Task, *, can: frozenset[Verb]) -> TaskPage:
         reviews=list(pull.reviews.order_by("-id")) if pull else [],
         threads=_threads(pull),
         events=list(task.events.order_by("-id")[:NEWEST_EVENTS]),
-        decisions=list(task.decisions.only("at", "why", "decision").order_by("-id")[:NEWEST_DECISIONS]),
+        decisions=list(task.decisions.defer("facts").order_by("-id")[:NEWEST_DECISIONS]),
         usage=_usage(turns),
         diff=Diff.objects.filter(task=task).defer("text").first(),
     )

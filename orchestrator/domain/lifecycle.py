@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from orchestrator.domain.actions import (
@@ -60,6 +60,7 @@ class Decision:
     actions: tuple[Action, ...] = ()
     wake_at: datetime | None = None
     why: tuple[str, ...] = ()
+    asked_by: Mapping[str, Trigger] = field(default_factory=dict)  # the key of an action -> whose rule asked for it
 
 
 def decide(snapshot: Snapshot) -> Decision:
@@ -87,6 +88,7 @@ def decide(snapshot: Snapshot) -> Decision:
             after=snapshot.now,
         ),
         why=_why(reacted, actions),
+        asked_by=_asked_by(reacted),
     )
 
 
@@ -284,6 +286,7 @@ def _wind_down(snapshot: Snapshot, outcome: Outcome) -> Decision:
         actions=tuple(actions),
         wake_at=_earliest([grace, called_at(waits, snapshot), *(one.wake_at for one in closed)], after=snapshot.now),
         why=_why(closed, actions),
+        asked_by=_asked_by(closed),
     )
 
 
@@ -333,8 +336,14 @@ def _last_words(snapshot: Snapshot) -> str:
 
 
 def _why(reacted: list[Reacted], actions: list[Action]) -> tuple[str, ...]:
-    lines = [one.why for one in reacted if one.why]
-    return (*lines, *(f"-> {key_of(action)}" for action in actions if not isinstance(action, Settle)))
+    """What the rules say, then what goes on without a rule."""
+    by_rule = {key_of(action) for one in reacted for action in one.actions}
+    plain = [key for action in actions if not isinstance(action, Settle) and (key := key_of(action)) not in by_rule]
+    return (*(one.why for one in reacted if one.why), *(f"-> {key}" for key in plain))
+
+
+def _asked_by(reacted: list[Reacted]) -> dict[str, Trigger]:
+    return {key_of(action): one.memory.trigger for one in reacted for action in one.actions}
 
 
 def _earliest(times: Iterable[datetime | None], *, after: datetime) -> datetime | None:

@@ -11,7 +11,8 @@ from orchestrator.domain.lifecycle import decide
 from orchestrator.domain.status import TaskStatus
 from orchestrator.models import DecisionRecord, Event, Interruption, Job, Message, Task
 from orchestrator.services import reviews, tasks
-from orchestrator.services.reconcile import SNAPSHOT, reconcile
+from orchestrator.services.reconcile import reconcile
+from orchestrator.services.recording import recorder
 from tests.lab import CHECKED, FIX, TRY, lab, together, turns
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -45,8 +46,8 @@ def test_what_was_decided_can_be_decided_again_from_the_recording() -> None:
         records = list(DecisionRecord.objects.filter(task=task))
         assert len(records) > 5
         for record in records:
-            again = decide(SNAPSHOT.validate_python(record.snapshot))
-            assert (str(again.status), again.reason) == (record.decision["status"], record.decision["reason"])
+            again = decide(recorder.unpack(bytes(record.facts), version=record.version))
+            assert (str(again.status), again.reason) == (record.status, record.reason)
             assert list(again.why) == record.why
 
 

@@ -276,8 +276,7 @@ def full(of: Project, asker: User) -> Task:
         task=made,
         at=NOW,
         version=1,
-        snapshot={},
-        decision={},
+        facts=b"",
         why=["check unit is red at 4f2d9c1ab3", "rule ci-failed: send-to-agent, try 1 of 2", "-> sent the log"],
     )
     Diff.objects.create(task=made, base_sha=BASE, head_sha=HEAD, text=DIFF)

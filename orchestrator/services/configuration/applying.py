@@ -99,8 +99,8 @@ def apply(*, loaded: Loaded, actor: Actor) -> list[Change]:
     changes = planned.changes()
     for one in planned.projects:
         row = _apply_project(one, actor)
-        rules.apply(one.rules, project=row)
-    rules.apply(planned.rules, project=None)
+        rules.apply(one.rules, project=row, actor=actor)
+    rules.apply(planned.rules, project=None, actor=actor)
     channels.apply(planned.channels)
     GlobalSettings.objects.update_or_create(only=1, defaults={"document": planned.document, "applied_at": actor.at})
     done = [change for change in changes if change.kind is not ChangeKind.UNCHANGED]
