@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from orchestrator.domain.actions import Action, Interrupt, Merge, RunCheck, SendToAgent, Settle, StopAgent, key_of
 from orchestrator.domain.durations import format_duration
 from orchestrator.domain.prompts import resume_words, words_for
-from orchestrator.domain.reasons import reason, seen_in, unjudged
+from orchestrator.domain.reasons import Reason, seen_in, unjudged
 from orchestrator.domain.rules import Priority, Reply, Rule, Trigger
 from orchestrator.domain.snapshot import JobState, Memory, PullFacts, Snapshot
 from orchestrator.domain.triggers import Held, Hold, at_rest, episode_of, live_turn, memory_of, stopped
@@ -39,7 +39,7 @@ class Reacted:
     memory: Memory
     actions: tuple[Action, ...] = ()
     wake_at: datetime | None = None
-    why: str = ""
+    why: Reason | None = None
 
 
 def react(held: Held, snapshot: Snapshot) -> Reacted:
@@ -49,10 +49,10 @@ def react(held: Held, snapshot: Snapshot) -> Reacted:
     match held.hold:
         case Hold.CLEAR:
             after = replace(before, held=False, since=None, deadline_at=None, escalated=False)
-            why = reason(seen="it does not hold any more", rule=rule, then="cleared") if before.held else ""
+            why = Reason(seen="it does not hold any more", rule=rule, then="cleared") if before.held else None
             return Reacted(memory=after, actions=_gone(held, snapshot), wake_at=held.look_again_at, why=why)
         case Hold.OPEN:
-            why = reason(seen=unjudged(held.trigger), rule=rule, then="nothing yet") if before.held else ""
+            why = Reason(seen=unjudged(held.trigger), rule=rule, then="nothing yet") if before.held else None
             return Reacted(memory=_paused(held, before), wake_at=held.look_again_at, why=why)
         case Hold.HELD:
             answer = _answer(held, _begun(held, rule, snapshot), rule, snapshot)
@@ -185,8 +185,8 @@ def _perform(held: Held, memory: Memory, rule: Rule, snapshot: Snapshot) -> Reac
     return Reacted(memory=memory, actions=actions, wake_at=memory.deadline_at, why=_line(held, rule, why))
 
 
-def _line(held: Held, rule: Rule, then: str) -> str:
-    return reason(seen=seen_in(held.evidence, held.trigger), rule=rule, then=then)
+def _line(held: Held, rule: Rule, then: str) -> Reason:
+    return Reason(seen=seen_in(held.evidence, held.trigger), rule=rule, then=then)
 
 
 def _until(memory: Memory) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 from orchestrator.domain.prompts import one_line
@@ -21,9 +22,16 @@ _UNJUDGED = {
 }
 
 
-def reason(*, seen: str, rule: Rule, then: str) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
     """Facts seen -> rule -> what is done, or why nothing is."""
-    return f"{seen} -> {rule.title} -> {then}"
+
+    seen: str
+    rule: Rule
+    then: str
+
+    def __str__(self) -> str:
+        return f"{self.seen} -> {self.rule.title} -> {self.then}"
 
 
 def seen_in(evidence: Sequence[str], trigger: Trigger) -> str:

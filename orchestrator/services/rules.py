@@ -159,6 +159,35 @@ def set_override(override: Override, *, project: Project | None, actor: Actor) -
     return True
 
 
+def note_row(*, before: RuleRow | None, after: RuleRow | None, actor: Actor) -> None:
+    """Number what a person changed of a row by hand, in the transaction that changes it; no row sets nothing."""
+    for gone, come in _places(before, after):
+        row = gone or come
+        if row is not None:
+            nothing = Override(trigger=Trigger(row.trigger))
+            note_change(
+                before=_readable(gone, nothing),
+                after=_readable(come, nothing),
+                project=row.project,
+                actor=actor,
+            )
+
+
+def _readable(row: RuleRow | None, nothing: Override) -> Override:
+    """What a row sets; one that no rule can be, which somebody is putting right, sets nothing."""
+    try:
+        return override_of(row) if row is not None else nothing
+    except ValueError:
+        return nothing
+
+
+def _places(before: RuleRow | None, after: RuleRow | None) -> list[tuple[RuleRow | None, RuleRow | None]]:
+    """A row that moved to another project or trigger is gone in one place and has come in another."""
+    if before is None or after is None or (before.project_id, before.trigger) == (after.project_id, after.trigger):
+        return [(before, after)]
+    return [(before, None), (None, after)]
+
+
 def note_change(
     *, before: Override, after: Override, project: Project | None, actor: Actor, task: Task | None = None
 ) -> RuleVersion | None:

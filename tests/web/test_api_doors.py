@@ -48,16 +48,18 @@ POSTS = [
     "/hosts/",
     "/tokens/",
     "/login-links/",
+    "/rules/replay/",
 ]
 GETS = [
     "/tasks/",
     "/tasks/{task}/",
-    *(f"/tasks/{{task}}/{page}/" for page in ("messages", "events", "transcript", "diff", "why")),
+    *(f"/tasks/{{task}}/{page}/" for page in ("messages", "events", "transcript", "diff", "why", "rules")),
     *(
         "/events/",
         "/projects/",
         "/projects/my-app/",
         "/rules/",
+        "/rules/versions/",
         "/hosts/",
         "/hosts/local/",
         "/escalations/",
@@ -67,6 +69,7 @@ GETS = [
 ]
 OTHERS = [
     ("PUT", "/rules/"),
+    ("PATCH", "/tasks/{task}/"),
     ("PATCH", "/hosts/local/"),
     ("DELETE", "/hosts/local/"),
     ("DELETE", "/tokens/{token}/"),
