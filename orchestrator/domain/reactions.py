@@ -48,7 +48,7 @@ def react(held: Held, snapshot: Snapshot) -> Reacted:
     rule = snapshot.rules[held.trigger]
     match held.hold:
         case Hold.CLEAR:
-            after = replace(before, held=False, since=None, deadline_at=None, escalated=False)
+            after = _forgotten(before)
             why = Reason(seen="it does not hold any more", rule=rule, then="cleared") if before.held else None
             return Reacted(memory=after, actions=_gone(held, snapshot), wake_at=held.look_again_at, why=why)
         case Hold.OPEN:
@@ -61,7 +61,7 @@ def react(held: Held, snapshot: Snapshot) -> Reacted:
 
 def _gone(held: Held, snapshot: Snapshot) -> tuple[Action, ...]:
     """Close the questions that no longer stand. An escalation stays on the board until a person acknowledges it."""
-    if held.hold is Hold.HELD and not held.occasion:
+    if not snapshot.interruptions or (held.hold is Hold.HELD and not held.occasion):
         return ()
     standing = f"{held.trigger}:{held.occasion}" if held.hold is Hold.HELD else ""
     return tuple(
@@ -72,6 +72,13 @@ def _gone(held: Held, snapshot: Snapshot) -> tuple[Action, ...]:
         and asked.cause.startswith(f"{held.trigger}:")
         and asked.cause != standing
     )
+
+
+def _forgotten(before: Memory) -> Memory:
+    """The episode is over. Most triggers are clear at any time, and stay as they are."""
+    if not (before.held or before.since or before.deadline_at or before.escalated):
+        return before
+    return replace(before, held=False, since=None, deadline_at=None, escalated=False)
 
 
 def _paused(held: Held, before: Memory) -> Memory:

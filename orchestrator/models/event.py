@@ -49,7 +49,7 @@ class Event(models.Model):
 
 
 class DecisionRecord(models.Model):
-    """The flight recorder: what was known and what came of it, whenever something did or the reasons were others than before."""
+    """The flight recorder: what was known at one look and what came of it, whenever something did or the reasons were others than before."""
 
     task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="decisions")
     at = models.DateTimeField()

@@ -78,12 +78,11 @@ def _settle(looks: Sequence[_Look], *, now: datetime) -> None:
     records: list[DecisionRecord] = []
     for look in looks:
         task, before = look.task, look.task.version
-        for step in look.course.steps:
-            moved = _move(task, step, lines)
-            name = standing(step.decision)
-            if step.new or moved or name != task.standing:
-                records.append(recorder.record(task, step))
-                task.standing = name
+        moved = [_move(task, step, lines) for step in look.course.steps]
+        name = standing(look.course.steps[-1].decision)
+        if any(moved) or name != task.standing or any(step.new for step in look.course.steps):
+            records.append(recorder.record(task, look.course))
+            task.standing = name
         task.wake_at = look.course.steps[-1].decision.wake_at if look.course.settled else now
         if task.version != before:
             task.updated_at = now

@@ -65,14 +65,14 @@ def take_many(tasks: Sequence[Task], *, now: datetime) -> dict[int, Snapshot]:
     current = {task: session.pk for task, session in sessions.items()}
     on_pulls = _facts_of_pulls(pulls, current)
     messages, jobs, memory, asked = _messages(ids, current), _jobs(ids), _memory(ids), _interruptions(ids)
-    held = rules.rules_of(tasks)
+    held, secret = rules.rules_of(tasks), secrets.token_hex(8)
     found: dict[int, Snapshot] = {}
     for task in tasks:
         session = sessions.get(task.pk)
         turn = turns.get(session.pk) if session is not None else None
         found[task.pk] = Snapshot(
             now=now,
-            nonce=secrets.token_hex(8),
+            nonce=f"{secret}.{task.pk}",
             task=_task(task),
             policy=policy_of(task.project),
             rules=held[task.pk],

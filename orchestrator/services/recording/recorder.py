@@ -1,5 +1,5 @@
-"""The flight recorder: what was known at each decision that changed something or had other reasons than the one before, small enough to
-keep for weeks, exact enough to decide again."""
+"""The flight recorder: what was known at each look that changed something or found other reasons than the one before, small enough to keep for
+weeks, exact enough to decide again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.domain.actions import Settle, key_of
-from orchestrator.domain.course import Step
+from orchestrator.domain.course import Course
 from orchestrator.domain.recording import abridged
 from orchestrator.domain.snapshot import SNAPSHOT_VERSION, Snapshot
 from orchestrator.models import DecisionRecord, Task
@@ -36,17 +36,19 @@ class Recorded:
     made: tuple[str, ...]
 
 
-def record(task: Task, step: Step) -> DecisionRecord:
-    """The row, not stored yet, of one step."""
+def record(task: Task, course: Course) -> DecisionRecord:
+    """The row, not stored yet, of one look: the facts before it, and all that followed from them."""
+    first, last = course.steps[0], course.steps[-1]
+    lines = dict.fromkeys(line for step in course.steps for line in step.decision.why)
     return DecisionRecord(
         task=task,
-        at=step.snapshot.now,
+        at=first.snapshot.now,
         version=SNAPSHOT_VERSION,
-        facts=pack(step.snapshot),
-        status=step.decision.status,
-        reason=step.decision.reason,
-        why=list(step.decision.why),
-        made=[key_of(action) for action in step.new if not isinstance(action, Settle)],
+        facts=pack(first.snapshot),
+        status=last.decision.status,
+        reason=last.decision.reason,
+        why=list(lines),
+        made=[key_of(action) for step in course.steps for action in step.new if not isinstance(action, Settle)],
     )
 
 
