@@ -32,7 +32,7 @@ def standing(*, task: Task, now: datetime) -> Standing:
     """Decide on the facts of this moment and change nothing. A task that was put aside says so in its reason."""
     try:
         decision = decide(snapshots.take(task, now=now))
-    except ValueError:  # what a rule's row holds cannot be read: the same that put the task aside
+    except (ValueError, LookupError):  # a rule or a fact that cannot be read: the same that put the task aside
         return Standing(sentence=task.reason, beside="", why=(), wake_at=task.wake_at)
     return Standing(
         sentence=waits_for(decision),

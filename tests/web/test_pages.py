@@ -136,7 +136,7 @@ def test_the_page_of_a_task_shows_every_part_of_it(client: Client, ada: User) ->
         "Totals are now rounded once",
         "Please keep the old signature working.",
         "1 failed, 41 passed",
-        "rule ci-failed: send-to-agent, try 1 of 2",
+        "send-to-agent (try 1 of 2)",
         "pull request 1 is open",
         "Say why it is quantized",
         "68311 in, 3920 out",
