@@ -16,7 +16,7 @@ from orchestrator.domain.snapshot import JobState
 from orchestrator.models import Claim, Job
 from orchestrator.ports import Refused, Unavailable
 from orchestrator.services import aside, jobs
-from orchestrator.services.reconcile import reconcile
+from orchestrator.services.reconcile import reconcile, reconcile_many
 from orchestrator.services.sessions import Overtaken
 from workers.executors.notify import alert, deliver
 from workers.executors.packing import pack
@@ -139,6 +139,18 @@ def decide_on(task_id: int, *, only_due: bool = False) -> None:
     except Exception as error:
         logger.exception("task put aside", extra={"task": task_id})
         aside.put_aside(task_id=task_id, why=f"{type(error).__name__}: {error}", now=timezone.now())
+
+
+def decide_on_many(task_ids: Sequence[int]) -> None:
+    """Decide on many due tasks in one transaction. Where one of them stands in the way, each is decided by itself."""
+    try:
+        reconcile_many(task_ids=task_ids, now=timezone.now(), only_due=True)
+    except (OperationalError, InterfaceError):
+        raise  # the database is away, for everybody
+    except Exception:
+        logger.exception("tasks are taken one by one", extra={"tasks": len(task_ids)})
+        for task_id in task_ids:
+            decide_on(task_id, only_due=True)
 
 
 def unhindered(doing: str, act: Callable[[], object]) -> bool:

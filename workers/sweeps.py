@@ -15,6 +15,7 @@ from workers.toolbox import Toolbox
 
 BATCH = 500
 LONGEST_PAUSE = 10.0  # seconds between two sweeps, after which the time before does not count as looking
+TOGETHER = 100  # tasks that are decided in one transaction
 _PLACING = threading.Lock()
 _ASKED = threading.Event()
 
@@ -23,8 +24,8 @@ def reconcile_due(*, limit: int = BATCH) -> int:
     """Decide on the tasks that asked to be looked at by now."""
     now = timezone.now()
     due = list(Task.objects.due(now).order_by("wake_at").values_list("pk", flat=True)[:limit])
-    for task_id in due:
-        runner.decide_on(task_id, only_due=True)
+    for start in range(0, len(due), TOGETHER):
+        runner.decide_on_many(due[start : start + TOGETHER])
     return len(due)
 
 

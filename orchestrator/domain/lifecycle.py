@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from orchestrator.domain.actions import (
@@ -39,6 +39,7 @@ from orchestrator.domain.continuing import (
 from orchestrator.domain.issues import Standing
 from orchestrator.domain.prompts import resume_words
 from orchestrator.domain.reactions import LOST_RACE, Reacted, merges, react
+from orchestrator.domain.reasons import Reason
 from orchestrator.domain.rules import Priority, Trigger
 from orchestrator.domain.snapshot import (
     JobFacts,
@@ -70,6 +71,8 @@ class Decision:
     actions: tuple[Action, ...] = ()
     wake_at: datetime | None = None
     why: tuple[str, ...] = ()
+    reasons: tuple[Reason, ...] = ()  # what the rules said; `why` has these as lines, and what goes on without a rule
+    asked_by: Mapping[str, Trigger] = field(default_factory=dict)  # the key of an action -> whose rule asked for it
 
 
 def decide(snapshot: Snapshot) -> Decision:
@@ -103,6 +106,8 @@ def decide(snapshot: Snapshot) -> Decision:
             after=snapshot.now,
         ),
         why=_why(reacted, actions),
+        reasons=_reasons(reacted),
+        asked_by=_asked_by(reacted),
     )
 
 
@@ -325,6 +330,8 @@ def _wind_down(snapshot: Snapshot, outcome: Outcome) -> Decision:
         actions=tuple(actions),
         wake_at=_earliest([grace, called_at(waits, snapshot), *(one.wake_at for one in closed)], after=snapshot.now),
         why=_why(closed, actions),
+        reasons=_reasons(closed),
+        asked_by=_asked_by(closed),
     )
 
 
@@ -376,8 +383,18 @@ def _last_words(snapshot: Snapshot) -> str:
 
 
 def _why(reacted: list[Reacted], actions: list[Action]) -> tuple[str, ...]:
-    lines = [one.why for one in reacted if one.why]
-    return (*lines, *(f"-> {key_of(action)}" for action in actions if not isinstance(action, Settle)))
+    """What the rules say, then what goes on without a rule."""
+    by_rule = {key_of(action) for one in reacted for action in one.actions}
+    plain = [key for action in actions if not isinstance(action, Settle) and (key := key_of(action)) not in by_rule]
+    return (*map(str, _reasons(reacted)), *(f"-> {key}" for key in plain))
+
+
+def _reasons(reacted: list[Reacted]) -> tuple[Reason, ...]:
+    return tuple(one.why for one in reacted if one.why is not None)
+
+
+def _asked_by(reacted: list[Reacted]) -> dict[str, Trigger]:
+    return {key_of(action): one.memory.trigger for one in reacted for action in one.actions}
 
 
 def _earliest(times: Iterable[datetime | None], *, after: datetime) -> datetime | None:

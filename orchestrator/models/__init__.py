@@ -12,6 +12,7 @@ from orchestrator.models.parcel import Parcel, ParcelPiece
 from orchestrator.models.project import Membership, Project, Role, RuleRow
 from orchestrator.models.pull_request import Check, Comment, Diff, PullRequest, Review
 from orchestrator.models.reaction import Interruption, Notification, NotificationChannel, Reaction
+from orchestrator.models.rule_version import RuleVersion
 from orchestrator.models.session import JournalChunk, Message, Session, Turn
 from orchestrator.models.task import Task
 from orchestrator.models.workflow import ProjectWorkflow, TrackedIssue, WorkflowVersion
@@ -48,6 +49,7 @@ __all__ = [
     "Review",
     "Role",
     "RuleRow",
+    "RuleVersion",
     "Session",
     "Task",
     "TrackedIssue",

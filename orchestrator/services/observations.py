@@ -40,7 +40,7 @@ from orchestrator.ports import (
     TurnDone,
     Usage,
 )
-from orchestrator.services import alerts, events, jobs
+from orchestrator.services import alerts, events, promises
 
 _MOST_USD = Decimal(999_999)  # what the column holds
 _MOST_TOKENS = 10**15
@@ -387,7 +387,7 @@ def check_ended(*, check_id: int, state: RunState, log: str, now: datetime) -> T
     task = check.pull_request.task
     if check.conclusion == "cancelled" and check.n < CHECK_RUNS and check.wanted:
         Check.objects.create(pull_request=check.pull_request, name=check.name, head_sha=check.head_sha, n=check.n + 1)
-        jobs.promise([RunCheck(name=check.name, head_sha=check.head_sha, n=check.n + 1)], task=task, now=now)
+        promises.promise([RunCheck(name=check.name, head_sha=check.head_sha, n=check.n + 1)], task=task, now=now)
     events.record(
         kind="check.ended",
         text=f"{check.name}: {check.conclusion}",

@@ -49,11 +49,12 @@ POSTS = [
     "/host-links/",
     "/tokens/",
     "/login-links/",
+    "/rules/replay/",
 ]
 GETS = [
     "/tasks/",
     "/tasks/{task}/",
-    *(f"/tasks/{{task}}/{page}/" for page in ("messages", "events", "transcript", "diff", "why")),
+    *(f"/tasks/{{task}}/{page}/" for page in ("messages", "events", "transcript", "diff", "why", "rules")),
     *(
         "/events/",
         "/projects/",
@@ -62,6 +63,7 @@ GETS = [
         "/projects/my-app/workflow/versions/",
         "/projects/my-app/workflow/versions/1/",
         "/rules/",
+        "/rules/versions/",
         "/hosts/",
         "/hosts/local/",
         "/escalations/",
@@ -72,6 +74,7 @@ GETS = [
 OTHERS = [
     ("PUT", "/rules/"),
     ("PUT", "/projects/my-app/workflow/"),
+    ("PATCH", "/tasks/{task}/"),
     ("PATCH", "/hosts/local/"),
     ("DELETE", "/hosts/local/"),
     ("DELETE", "/tokens/{token}/"),
