@@ -18,7 +18,7 @@ from orchestrator.ports import Refused, Unavailable
 from orchestrator.services import aside, jobs
 from orchestrator.services.reconcile import reconcile
 from orchestrator.services.sessions import Overtaken
-from workers.executors.notify import alert, deliver
+from workers.executors.notify import deliver
 from workers.executors.table import EXECUTORS
 from workers.failpoints import failpoint
 from workers.identity import known_dead, myself
@@ -191,8 +191,6 @@ def _words(error: Exception) -> str:
 def _execute(job: Job, tools: Toolbox) -> Mapping[str, object]:
     if job.verb == "Deliver":
         return deliver(int(job.action["notification"]), tools)
-    if job.verb == "Alert":
-        return alert(job.pk, job.action, tools)
     if job.session is not None and job.verb != "EndSession" and job.session.ended_at is not None:
         raise Overtaken(f"session {job.session_id} has ended")
     if job.verb not in AFTER_THE_END and job.task is not None and job.task.outcome:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
 from django.utils import timezone
 
-from orchestrator.models import Task
-from orchestrator.services import fleet
+from orchestrator.models import Interruption, Task
+from orchestrator.services import calls, fleet
 from workers import looks, mirrors, runner
 from workers.failpoints import failpoint
 from workers.toolbox import Toolbox
@@ -23,6 +24,15 @@ def reconcile_due(*, limit: int = BATCH) -> int:
     due = list(Task.objects.due(now).order_by("wake_at").values_list("pk", flat=True)[:limit])
     for task_id in due:
         runner.decide_on(task_id, only_due=True)
+    return len(due)
+
+
+def call_again() -> int:
+    """Reminders, the next rungs of ladders and the ends of snoozes that are due."""
+    now = timezone.now()
+    due = list(Interruption.objects.due(now).order_by("wake_at").values_list("pk", flat=True)[:BATCH])
+    for pk in due:
+        runner.unhindered("calling again", partial(calls.call_again, interruption_id=pk, now=now))
     return len(due)
 
 
@@ -50,6 +60,7 @@ def sweep(*, queues: list[str], tools: Toolbox) -> None:
     if "control" in queues:
         runner.unhindered("placing", place_tasks)
         reconcile_due()
+        call_again()
     runner.release_forsaken_claims()
     runner.run_due(queues=queues, tools=tools)
 

@@ -126,7 +126,7 @@ class Notifications(ApiView):
             {
                 "id": row.pk,
                 "interruption": row.interruption_id,
-                "task": row.interruption.task_id,
+                "task": row.interruption.task_id if row.interruption is not None else None,
                 "channel": row.channel.name,
                 "sent_at": row.sent_at,
                 "error": row.error,

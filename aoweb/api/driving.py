@@ -20,7 +20,7 @@ from aoweb.api.request_shapes import EscalationFilter, NewAnswer, NewMessage, Ne
 from aoweb.api.tasks import task_body
 from aoweb.permissions import Verb
 from orchestrator.models import Interruption, Message, Task
-from orchestrator.services import reviews, tasks
+from orchestrator.services import escalations, reviews, tasks
 from orchestrator.services.reviews import NewComment
 
 
@@ -166,7 +166,7 @@ class Acknowledge(ApiView):
             raise Http404
         self.find_task(row.task_id, Verb.DRIVE)
         self.body(Nothing)
-        tasks.acknowledge(interruption=row, actor=self.actor())
+        escalations.acknowledge(interruption=row, actor=self.actor())
         row.refresh_from_db()
         return Response(represent.interruption(row), status=status.HTTP_202_ACCEPTED)
 

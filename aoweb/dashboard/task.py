@@ -18,7 +18,7 @@ from aoweb.dashboard import diff, journal, reading, task_page
 from aoweb.dashboard.actor import actor_of
 from aoweb.permissions import Verb, verbs_of
 from orchestrator.models import Interruption, Task, Turn
-from orchestrator.services import diffs, reviews, tasks
+from orchestrator.services import diffs, escalations, reviews, tasks
 from orchestrator.services.events import Actor
 from orchestrator.services.reviews import NewComment
 from orchestrator.services.tasks import InvalidTask, NotNow
@@ -141,7 +141,7 @@ def _acknowledge(task: Task, form: QueryDict, actor: Actor) -> None:
     )
     if asked is None:
         raise NotNow(f"{task} has no such question to acknowledge")
-    tasks.acknowledge(interruption=asked, actor=actor)
+    escalations.acknowledge(interruption=asked, actor=actor)
 
 
 DEEDS: Mapping[str, Deed] = {

@@ -193,7 +193,7 @@ class Memory:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InterruptionFacts:
     cause: str
-    open: bool
+    open: bool  # neither resolved, nor has its cause been seen to be gone
     escalation: bool
 
 

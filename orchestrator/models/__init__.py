@@ -6,9 +6,10 @@ from orchestrator.models.delivery import Delivery
 from orchestrator.models.event import DecisionRecord, Event
 from orchestrator.models.host import Host, Workspace
 from orchestrator.models.job import Claim, Job, PushIntent
+from orchestrator.models.notification import InboxItem, Notification, NotificationChannel, QuietTime, SpentLink
 from orchestrator.models.project import Membership, Project, Role, RuleRow
 from orchestrator.models.pull_request import Check, Comment, Diff, PullRequest, Review
-from orchestrator.models.reaction import Interruption, Notification, NotificationChannel, Reaction
+from orchestrator.models.reaction import Interruption, Reaction
 from orchestrator.models.session import JournalChunk, Message, Session, Turn
 from orchestrator.models.task import Task
 
@@ -24,6 +25,7 @@ __all__ = [
     "GlobalSettings",
     "Host",
     "IdempotencyRecord",
+    "InboxItem",
     "Interruption",
     "Job",
     "JournalChunk",
@@ -35,11 +37,13 @@ __all__ = [
     "Project",
     "PullRequest",
     "PushIntent",
+    "QuietTime",
     "Reaction",
     "Review",
     "Role",
     "RuleRow",
     "Session",
+    "SpentLink",
     "Task",
     "Turn",
     "Workspace",

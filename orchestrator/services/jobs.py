@@ -35,13 +35,11 @@ from orchestrator.models import (
     Interruption,
     Job,
     Message,
-    Notification,
-    NotificationChannel,
     Review,
     Session,
     Task,
 )
-from orchestrator.services import events
+from orchestrator.services import calls, events
 
 EFFECTS = "effects"
 _FORGE = (ReadIssue, OpenPullRequest, Merge, DeleteBranch, ClosePullRequest, AnswerThread)
@@ -61,7 +59,7 @@ def promise(actions: Iterable[Action], *, task: Task, now: datetime) -> int:
             case Interrupt():
                 new += _record_interruption(action, task=task, now=now)
             case Settle(cause=cause):
-                new += _settle_interruptions(cause, task=task, now=now)
+                new += calls.settle(task=task, cause=cause[:300], now=now)
             case Abandon():
                 new += _abandon(action, task=task, now=now)
             case _:
@@ -137,33 +135,11 @@ def _record_interruption(action: Interrupt, *, task: Task, now: datetime) -> int
             "asked_at": now,
         },
     )
-    if created:
-        _notify(asked, task=task, now=now)
-        events.record(kind="human.asked", text=asked.question, task=task, at=now, data={"cause": asked.cause})
-    return int(created)
-
-
-def _notify(asked: Interruption, *, task: Task, now: datetime) -> None:
-    """Each channel is a job of its own, so that a hanging one delays no other."""
-    channels = [c for c in NotificationChannel.objects.all() if asked.priority in c.priorities]
-    for channel in channels:
-        sent = Notification.objects.create(interruption=asked, channel=channel)
-        Job.objects.create(
-            task=task,
-            key=f"{task.pk}:notify:{sent.pk}",
-            verb="Deliver",
-            action={"notification": sent.pk},
-            queue=EFFECTS,
-            run_at=now,
-        )
-    if channels:
-        doorbell.ring_jobs(EFFECTS)
-
-
-def _settle_interruptions(cause: str, *, task: Task, now: datetime) -> int:
-    """This question and no other: the cause of turn 1 begins like that of turn 10."""
-    asked = Interruption.objects.filter(task=task, cause=cause, escalation=False, resolved_at__isnull=True)
-    return asked.update(resolved_at=now, resolution="it went away by itself")
+    if not created:
+        return int(calls.stands_again(asked, now=now))
+    calls.first_call(asked, now=now)
+    events.record(kind="human.asked", text=asked.question, task=task, at=now, data={"cause": asked.cause})
+    return 1
 
 
 def _abandon(action: Abandon, *, task: Task, now: datetime) -> int:

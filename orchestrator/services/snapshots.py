@@ -212,7 +212,9 @@ def _memory(task: Task) -> dict[Trigger, Memory]:
 
 def _interruptions(task: Task) -> tuple[InterruptionFacts, ...]:
     return tuple(
-        InterruptionFacts(cause=row.cause, open=row.open, escalation=row.escalation)
+        InterruptionFacts(
+            cause=row.cause, open=row.resolved_at is None and row.cleared_at is None, escalation=row.escalation
+        )
         for row in task.interruptions.order_by("id")
     )
 
