@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from aoweb.api import represent
-from aoweb.api.answer_shapes import NotificationShape, ProjectShape, RuleShape, UsageShape
+from aoweb.api.answer_shapes import ProjectShape, RuleShape, UsageShape
 from aoweb.api.base import ApiView
 from aoweb.api.documenting import lists, page, reads, writes
 from aoweb.api.idempotency import idempotent
@@ -21,7 +21,7 @@ from aoweb.api.request_shapes import NewOverride, ProjectParameter
 from aoweb.permissions import Verb
 from orchestrator.domain.durations import format_duration, parse_duration
 from orchestrator.domain.rules import Override, Priority, Reply, Trigger
-from orchestrator.models import Notification, Project, Task, Turn
+from orchestrator.models import Project, Task, Turn
 from orchestrator.services import events, rules
 
 
@@ -111,29 +111,6 @@ def _plain(value: object) -> object:
 
 def _plain_fields(wanted: dict[str, Any]) -> dict[str, object]:
     return {name: value for name, value in wanted.items() if value is not None}
-
-
-class Notifications(ApiView):
-    """Interruptions on their way to people: sent, waiting, or with the error of the last try."""
-
-    @lists("notifications_list", NotificationShape)
-    def get(self, request: Request) -> Response:
-        rows = Notification.objects.select_related("interruption", "channel")
-        if not self.user.is_superuser:
-            rows = rows.filter(interruption__task__in=Task.objects.visible_to(self.user))
-        found = page_of(request, rows)
-        results = [
-            {
-                "id": row.pk,
-                "interruption": row.interruption_id,
-                "task": row.interruption.task_id if row.interruption is not None else None,
-                "channel": row.channel.name,
-                "sent_at": row.sent_at,
-                "error": row.error,
-            }
-            for row in found.rows
-        ]
-        return Response(found.answer(results))
 
 
 class Usage(ApiView):

@@ -14,7 +14,7 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from aoweb.api import access, catalogue, configuration, driving, history, hosts, tasks
+from aoweb.api import access, catalogue, configuration, driving, escalations, history, hosts, tasks
 from aoweb.api.base import ApiView
 
 
@@ -83,9 +83,14 @@ urlpatterns = [
     path("rules/", catalogue.Rules.as_view(), name="rules"),
     path("hosts/", hosts.Hosts.as_view(), name="hosts"),
     path("hosts/<slug:name>/", hosts.HostDetail.as_view(), name="host"),
-    path("escalations/", driving.Escalations.as_view(), name="escalations"),
-    path("escalations/<row:pk>/acknowledge/", driving.Acknowledge.as_view(), name="escalation-acknowledge"),
-    path("notifications/", catalogue.Notifications.as_view(), name="notifications"),
+    path("escalations/", escalations.Escalations.as_view(), name="escalations"),
+    path("escalations/<row:pk>/acknowledge/", escalations.Acknowledge.as_view(), name="escalation-acknowledge"),
+    path("escalations/<row:pk>/snooze/", escalations.Snooze.as_view(), name="escalation-snooze"),
+    path("escalations/<row:pk>/resolve/", escalations.Resolve.as_view(), name="escalation-resolve"),
+    path("notifications/", escalations.Notifications.as_view(), name="notifications"),
+    path("channels/", escalations.Channels.as_view(), name="channels"),
+    path("inbox/", escalations.Inbox.as_view(), name="inbox"),
+    path("inbox/read/", escalations.InboxRead.as_view(), name="inbox-read"),
     path("usage/", catalogue.Usage.as_view(), name="usage"),
     path("config/", configuration.Configuration.as_view(), name="config"),
     path("tokens/", access.Tokens.as_view(), name="tokens"),

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+from django.db.models import F
+
 from aoweb.dashboard.cards import verdict
 from aoweb.permissions import Verb
 from orchestrator.domain.status import TaskStatus
@@ -147,7 +149,11 @@ def gather(task: Task, *, can: frozenset[Verb]) -> TaskPage:
         task=task,
         can=can,
         question=_question(turns),
-        interruptions=list(task.interruptions.open().order_by("-escalation", "id")),
+        interruptions=list(
+            task.interruptions.unresolved()
+            .select_related("task__project", "task__requested_by", "acknowledged_by")
+            .order_by(F("acknowledged_at").asc(nulls_first=True), "-escalation", "id")
+        ),
         pull=pull,
         session=sessions[-1] if sessions else None,
         turns=turns,

@@ -34,6 +34,17 @@ def plan_of(project: Project | None) -> Plan:
     return Plan(**found)
 
 
+def check(said: Mapping[str, Any]) -> None:
+    """Whether a plan can be made of this. Raises ValueError that names the key and says what is taken."""
+    for name, value in said.items():
+        if name not in _READERS:
+            raise ValueError(f"{name[:60]!r} is unknown here: write remind, ladder or quietHours")
+        try:
+            _READERS[name][1](value)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+
+
 def read_remind(value: Any) -> timedelta | None:
     """How often people are reminded; `never` is None. Raises ValueError that says what is taken."""
     if value == NEVER:

@@ -7,12 +7,13 @@ from datetime import datetime
 from django.db import transaction
 
 from orchestrator.domain import escalating
-from orchestrator.domain.escalating import Asked, Telling
+from orchestrator.domain.escalating import Advance, Asked, Plan, Rung, Telling
 from orchestrator.domain.prompts import one_line
 from orchestrator.domain.rules import Priority
 from orchestrator.models import Interruption, Task
 from orchestrator.services import calling, events, notices
 
+_CALLED = {Rung.AUTHOR: "author is", Rung.MAINTAINERS: "maintainers are", Rung.ADMINS: "admins are"}
 _CLOCK = ("step", "counts_from", "told_at", "tellings", "wake_at", "snoozed_until")
 
 
@@ -57,6 +58,19 @@ def _facts(asked: Interruption) -> Asked:
         step=asked.step,
         snoozed_until=asked.snoozed_until,
     )
+
+
+def next_words(asked: Interruption, plan: Plan) -> str:
+    """What happens next while nobody does anything, in a few words; the time is `wake_at`. Empty: nothing."""
+    if asked.wake_at is None:
+        return ""
+    match escalating.advance(_facts(asked), plan, asked.wake_at):
+        case Advance(telling=Telling.BACK):
+            return "it comes back"
+        case Advance(telling=Telling.CLIMBED, asked=after):
+            return f"the {_CALLED[plan.ladder[after.step].to]} called too"
+        case _:
+            return "people are reminded"
 
 
 def _tell_again(asked: Interruption, telling: Telling, *, now: datetime) -> None:

@@ -40,7 +40,9 @@ def parcel_for(*, notification_id: int, now: datetime) -> Parcel | None:
         return None
     rows = Notification.objects.due(now).filter(channel=mine.channel).order_by("pk")
     waiting = [
-        one for one in rows.select_related("interruption__task__project")[:MOST_TOGETHER] if not _stale(one, now)
+        one
+        for one in rows.select_related("channel", "interruption__task__project")[:MOST_TOGETHER]
+        if not _stale(one, now)
     ]
     here = next((one for one in waiting if one.pk == mine.pk), None)
     if here is None:

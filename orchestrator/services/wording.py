@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from orchestrator.domain.prompts import one_line
 from orchestrator.domain.rules import Priority
 from orchestrator.models import Notification
-from orchestrator.ports import Notice
+from orchestrator.ports import Notice, NoticeLink
+from orchestrator.services import action_links
 from orchestrator.services.channels import Parcel
 
 DIGEST = "digest"
 _GRAVEST_FIRST = {str(priority): place for place, priority in enumerate(Priority)}
 
 
-def notice_of(parcel: Parcel, *, base_url: str) -> Notice:
-    """The message for a channel."""
+def notice_of(parcel: Parcel, *, base_url: str, now: datetime) -> Notice:
+    """The message for a channel. Its links act as the person whose channel it is; where many read, they ask for a login."""
     first, *more = parcel.notifications
     if more:
         return _digest(parcel, base_url=base_url)
@@ -26,8 +28,19 @@ def notice_of(parcel: Parcel, *, base_url: str) -> Notice:
         title=first.title,
         body=first.body,
         url=f"{base_url}/tasks/{asked.task_id}/" if asked is not None else base_url,
+        links=_links(first, base_url=base_url, now=now),
         event=first.telling,
         about=(asked.pk,) if asked is not None else (),
+    )
+
+
+def _links(row: Notification, *, base_url: str, now: datetime) -> tuple[NoticeLink, ...]:
+    if row.interruption is None:
+        return ()
+    offered = action_links.links_for(row.interruption, nonce=f"{row.pk}", person=row.channel.person_id, now=now)
+    return tuple(
+        NoticeLink(label=action_links.words_for(link), url=f"{base_url}/act/{action_links.token_of(link)}/")
+        for link in offered
     )
 
 

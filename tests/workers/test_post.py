@@ -371,7 +371,6 @@ def test_a_thousand_messages_with_one_channel_hanging_and_one_dead_reach_the_goo
         assert all(any(reason in line and place in line for line in lines) for reason, place in named)
         assert Notification.objects.waiting().filter(channel__name="hanging").count() == 1001
         assert Notification.objects.waiting().filter(channel__name="dead").count() == 1001
-        assert InboxItem.objects.filter(person__username="chief").exists()
 
 
 def test_a_call_that_hangs_for_ever_costs_one_thread_and_comes_back_in_time() -> None:

@@ -24,7 +24,7 @@ def deliver(notification_id: int, tools: Toolbox) -> Mapping[str, object]:
     if parcel is None:
         return {"skipped": True}
     name = f"the channel {parcel.channel.name}"
-    notice = wording.notice_of(parcel, base_url=settings.AO_BASE_URL)
+    notice = wording.notice_of(parcel, base_url=settings.AO_BASE_URL, now=timezone.now())
     try:
         DEADLINES.within(TIMEOUT, of=name, act=lambda: tools.notifier(parcel.channel).notify(notice, timeout=TIMEOUT))
     except PortError as error:

@@ -101,7 +101,7 @@ def apply(*, loaded: Loaded, actor: Actor) -> list[Change]:
         row = _apply_project(one, actor)
         rules.apply(one.rules, project=row)
     rules.apply(planned.rules, project=None)
-    channels.apply(planned.channels)
+    channels.apply(planned.channels, now=actor.at)
     GlobalSettings.objects.update_or_create(only=1, defaults={"document": planned.document, "applied_at": actor.at})
     done = [change for change in changes if change.kind is not ChangeKind.UNCHANGED]
     if done:

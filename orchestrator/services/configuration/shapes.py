@@ -10,6 +10,7 @@ from pydantic.alias_generators import to_camel
 
 from orchestrator.domain.rules import Priority, Reply
 from orchestrator.ports import Sandbox
+from orchestrator.services import calling
 from orchestrator.services.configuration import values as read
 from orchestrator.services.tasks import AGENTS
 
@@ -66,6 +67,14 @@ class ScmShape(Shape):
     webhook: Mapping | None = None
 
 
+class EscalationShape(Shape):
+    """How people are called."""
+
+    remind: Annotated[Any, PlainValidator(calling.read_remind)] = None
+    ladder: Annotated[Any, PlainValidator(calling.read_ladder)] = None
+    quiet_hours: Annotated[Any, PlainValidator(calling.read_quiet_hours)] = None
+
+
 class Lifecycle(Shape):
     auto_cleanup_on_merge: Flag | None = None
     merge_cleanup_idle_grace_ms: Annotated[timedelta, PlainValidator(read.milliseconds)] | None = None
@@ -99,6 +108,7 @@ class ProjectShape(Shape):
     warm_workspaces: Annotated[int, PlainValidator(read.whole(least=0, most=100))] | None = None
     paused: Flag | None = None
     lifecycle: Lifecycle | None = None
+    escalation: EscalationShape | None = None
 
 
 class Defaults(Shape):
@@ -135,4 +145,5 @@ class FileShape(Shape):
     port: Annotated[int, PlainValidator(read.whole(least=1, most=65535))] | None = None
     ready_threshold_ms: Annotated[int, PlainValidator(read.whole(least=0, most=10**10))] | None = None
     lifecycle: Lifecycle | None = None
+    escalation: EscalationShape | None = None
     power: Anything = None
