@@ -584,6 +584,14 @@ class Tracker(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeLink:
+    """Something to press: what it does, and the address that does it after one more click."""
+
+    label: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
     """Words for people, with a stable `id` by which a channel can tell a repetition."""
 
@@ -592,6 +600,9 @@ class Notice:
     title: str
     body: str
     url: str
+    links: tuple[NoticeLink, ...] = ()  # what can be pressed
+    event: str = "alert"  # asked | climbed | reminded | back | alert | digest
+    about: tuple[int, ...] = ()  # the escalations that it is about, by id
 
 
 class Notifier(Protocol):

@@ -18,7 +18,7 @@ from orchestrator.ports import Refused, Unavailable
 from orchestrator.services import aside, jobs
 from orchestrator.services.reconcile import reconcile, reconcile_many
 from orchestrator.services.sessions import Overtaken
-from workers.executors.notify import alert, deliver
+from workers.executors.notify import deliver
 from workers.executors.packing import pack
 from workers.executors.table import EXECUTORS
 from workers.failpoints import failpoint
@@ -207,8 +207,6 @@ def _words(error: Exception) -> str:
 def _execute(job: Job, tools: Toolbox) -> Mapping[str, object]:
     if job.verb == "Deliver":
         return deliver(int(job.action["notification"]), tools)
-    if job.verb == "Alert":
-        return alert(job.pk, job.action, tools)
     if job.verb == "Pack":
         return pack(int(job.action["parcel"]), tools)
     if job.session is not None and job.verb != "EndSession" and job.session.ended_at is not None:

@@ -122,7 +122,7 @@ class InterruptionShape(Shape):
     rule_version = serializers.IntegerField(allow_null=True, help_text="Of the rule that asked; null: no rule did.")
     priority = serializers.CharField()
     escalation = serializers.BooleanField()
-    state = serializers.ChoiceField(["open", "acknowledged", "resolved"])
+    state = serializers.ChoiceField(["open", "acknowledged", "snoozed", "resolved"])
     question = serializers.CharField()
     evidence = serializers.JSONField()
     asked_at = serializers.DateTimeField()
@@ -130,6 +130,11 @@ class InterruptionShape(Shape):
     acknowledged_by = serializers.CharField(allow_null=True)
     resolved_at = serializers.DateTimeField(allow_null=True)
     resolution = serializers.CharField(allow_blank=True)
+    step = serializers.IntegerField(help_text="The rung of the ladder that was called last, from 0.")
+    told_at = serializers.DateTimeField()
+    next_at = serializers.DateTimeField(allow_null=True, help_text="When people are told of it again.")
+    snoozed_until = serializers.DateTimeField(allow_null=True)
+    cleared_at = serializers.DateTimeField(allow_null=True, help_text="Since when its cause is gone.")
 
 
 class Usage(Shape):
@@ -354,13 +359,52 @@ class HostLinkAnswer(Shape):
     expires_at = serializers.DateTimeField()
 
 
+TELLINGS = ["asked", "climbed", "reminded", "back", "alert"]
+
+
 class NotificationShape(Shape):
     id = serializers.IntegerField()
-    interruption = serializers.IntegerField()
-    task = serializers.IntegerField()
+    interruption = serializers.IntegerField(allow_null=True)
+    task = serializers.IntegerField(allow_null=True)
     channel = serializers.CharField()
+    telling = serializers.ChoiceField(TELLINGS)
+    priority = serializers.CharField()
+    title = serializers.CharField()
+    state = serializers.ChoiceField(["waiting", "held", "failing", "sent", "dropped"])
+    created_at = serializers.DateTimeField()
+    held_until = serializers.DateTimeField(allow_null=True)
+    tries = serializers.IntegerField()
+    message = serializers.CharField(allow_null=True, help_text="The id of the message that it went with.")
     sent_at = serializers.DateTimeField(allow_null=True)
     error = serializers.CharField(allow_blank=True)
+
+
+class ChannelShape(Shape):
+    name = serializers.CharField()
+    plugin = serializers.CharField()
+    priorities = serializers.ListField(child=serializers.CharField())
+    person = serializers.CharField(allow_null=True)
+    failures = serializers.IntegerField()
+    failing_since = serializers.DateTimeField(allow_null=True)
+    dead_since = serializers.DateTimeField(allow_null=True)
+    trouble = serializers.CharField(allow_blank=True)
+
+
+class InboxShape(Shape):
+    id = serializers.IntegerField()
+    interruption = serializers.IntegerField(allow_null=True)
+    task = serializers.IntegerField(allow_null=True)
+    telling = serializers.ChoiceField(TELLINGS)
+    priority = serializers.CharField()
+    title = serializers.CharField()
+    body = serializers.CharField(allow_blank=True)
+    at = serializers.DateTimeField()
+    times = serializers.IntegerField()
+    read_at = serializers.DateTimeField(allow_null=True)
+
+
+class ReadShape(Shape):
+    read = serializers.IntegerField(help_text="How many lines that was.")
 
 
 class ProjectUsage(Usage):

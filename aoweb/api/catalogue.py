@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from aoweb.api import represent
-from aoweb.api.answer_shapes import NotificationShape, ProjectShape, RuleShape, UsageShape
+from aoweb.api.answer_shapes import ProjectShape, RuleShape, UsageShape
 from aoweb.api.base import ApiView
 from aoweb.api.documenting import lists, page, reads, writes
 from aoweb.api.idempotency import idempotent
@@ -20,7 +20,7 @@ from aoweb.api.request_shapes import NewOverride, ProjectParameter
 from aoweb.permissions import Verb
 from orchestrator.domain.durations import parse_duration
 from orchestrator.domain.rules import Override, Priority, Reply, Trigger
-from orchestrator.models import Notification, Project, Task, Turn
+from orchestrator.models import Project, Task, Turn
 from orchestrator.services import rule_conflicts, rules
 
 
@@ -96,29 +96,6 @@ def _override(wanted: dict[str, Any]) -> Override:
         include_summary=wanted.get("include_summary"),
         **read,
     )
-
-
-class Notifications(ApiView):
-    """Interruptions on their way to people: sent, waiting, or with the error of the last try."""
-
-    @lists("notifications_list", NotificationShape)
-    def get(self, request: Request) -> Response:
-        rows = Notification.objects.select_related("interruption", "channel")
-        if not self.user.is_superuser:
-            rows = rows.filter(interruption__task__in=Task.objects.visible_to(self.user))
-        found = page_of(request, rows)
-        results = [
-            {
-                "id": row.pk,
-                "interruption": row.interruption_id,
-                "task": row.interruption.task_id,
-                "channel": row.channel.name,
-                "sent_at": row.sent_at,
-                "error": row.error,
-            }
-            for row in found.rows
-        ]
-        return Response(found.answer(results))
 
 
 class Usage(ApiView):

@@ -19,8 +19,11 @@ from orchestrator.models import (
     DecisionRecord,
     Event,
     Host,
+    InboxItem,
     Interruption,
     Message,
+    Notification,
+    NotificationChannel,
     Project,
     PullRequest,
     RuleVersion,
@@ -205,8 +208,7 @@ def _request(row: Task) -> dict[str, Any] | None:
 
 
 def interruption(row: Interruption) -> dict[str, Any]:
-    """Something a human was asked for. `state`: open, acknowledged or resolved."""
-    state = "resolved" if row.resolved_at else "acknowledged" if row.acknowledged_at else "open"
+    """Something a human was asked for. Its priority is its severity."""
     return {
         "id": row.pk,
         "task": row.task_id,
@@ -214,7 +216,7 @@ def interruption(row: Interruption) -> dict[str, Any]:
         "rule_version": row.rule_version,
         "priority": row.priority,
         "escalation": row.escalation,
-        "state": state,
+        "state": row.state,
         "question": row.question,
         "evidence": row.evidence,
         "asked_at": row.asked_at,
@@ -222,6 +224,61 @@ def interruption(row: Interruption) -> dict[str, Any]:
         "acknowledged_by": row.acknowledged_by.get_username() if row.acknowledged_by else None,
         "resolved_at": row.resolved_at,
         "resolution": row.resolution,
+        "step": row.step,
+        "told_at": row.told_at or row.asked_at,
+        "next_at": row.wake_at,
+        "snoozed_until": row.snoozed_until,
+        "cleared_at": row.cleared_at,
+    }
+
+
+def notification(row: Notification) -> dict[str, Any]:
+    """Something on its way to a channel."""
+    return {
+        "id": row.pk,
+        "interruption": row.interruption_id,
+        "task": row.interruption.task_id if row.interruption is not None else None,
+        "channel": row.channel.name,
+        "telling": row.telling,
+        "priority": row.priority,
+        "title": row.title,
+        "state": row.state,
+        "created_at": row.created_at,
+        "held_until": row.held_until,
+        "tries": row.tries,
+        "message": row.message or None,
+        "sent_at": row.sent_at,
+        "error": row.error or row.dropped_why,
+    }
+
+
+def channel(row: NotificationChannel) -> dict[str, Any]:
+    """A channel without its address."""
+    return {
+        "name": row.name,
+        "plugin": row.plugin,
+        "priorities": row.priorities,
+        "person": row.person.get_username() if row.person is not None else None,
+        "failures": row.failures,
+        "failing_since": row.failing_since,
+        "dead_since": row.dead_since,
+        "trouble": row.trouble,
+    }
+
+
+def inbox_item(row: InboxItem) -> dict[str, Any]:
+    """A line of somebody's inbox."""
+    return {
+        "id": row.pk,
+        "interruption": row.interruption_id,
+        "task": row.interruption.task_id if row.interruption is not None else None,
+        "telling": row.telling,
+        "priority": row.priority,
+        "title": row.title,
+        "body": row.body,
+        "at": row.at,
+        "times": row.times,
+        "read_at": row.read_at,
     }
 
 

@@ -169,8 +169,33 @@ class NewHostLink(Shape):
 
 
 class EscalationFilter(Shape):
-    state = serializers.ChoiceField(["open", "all"], default="open")
+    state = serializers.ChoiceField(["open", "unresolved", "all"], default="open")
     kind = serializers.ChoiceField(["escalation", "all"], default="escalation")
+
+
+class NewSnooze(Shape):
+    until = serializers.DateTimeField(required=False, help_text="Quiet until then, at most 30 days ahead.")
+
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        """`for` is a word of the language."""
+        told = serializers.CharField(max_length=40, required=False, help_text="Quiet for a duration such as 2h.")
+        return {**super().get_fields(), "for": told}
+
+
+class NewResolution(Shape):
+    resolution = serializers.CharField(max_length=2000, help_text="How it was resolved.")
+
+
+class NotificationFilter(Shape):
+    channel = serializers.CharField(required=False, max_length=60)
+
+
+class InboxFilter(Shape):
+    unread = serializers.BooleanField(default=False)
+
+
+class WhatIsRead(Shape):
+    item = serializers.IntegerField(required=False, min_value=1, max_value=2**62, help_text="Its id; without: all.")
 
 
 class NewConfig(Shape):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+from django.db.models import F
 from django.utils import timezone
 
 from aoweb.dashboard.cards import verdict
@@ -159,12 +160,16 @@ def gather(task: Task, *, can: frozenset[Verb]) -> TaskPage:
     turns = list(Turn.objects.filter(session__in=sessions).select_related("session").defer("prompt").order_by("id"))
     pull = task.pull_requests.order_by("-id").first()
     origins = Origins(task)
-    open_ones = task.interruptions.open().order_by("-escalation", "id")
+    asked = (
+        task.interruptions.unresolved()
+        .select_related("task__project", "task__requested_by", "acknowledged_by")
+        .order_by(F("acknowledged_at").asc(nulls_first=True), "-escalation", "id")
+    )
     return TaskPage(
         task=task,
         can=can,
         question=_question(turns),
-        interruptions=[Asked(row=one, origin=origins.of(one)) for one in open_ones],
+        interruptions=[Asked(row=one, origin=origins.of(one)) for one in asked],
         standing=why.standing(task=task, now=timezone.now()),
         pull=pull,
         session=sessions[-1] if sessions else None,

@@ -48,8 +48,8 @@ class Course:
 def new_in(snapshot: Snapshot, decision: Decision) -> tuple[Action, ...]:
     """The actions of a decision that the facts do not show as promised, told, asked or settled already. The same key is the same work."""
     told = {message.key for message in snapshot.messages}
-    asked = {one.cause for one in snapshot.interruptions}
-    to_settle = {one.cause for one in snapshot.interruptions if one.open and not one.escalation}
+    asked = {one.cause for one in snapshot.interruptions if not one.gone}
+    to_settle = {one.cause for one in snapshot.interruptions if one.open}
     found: dict[str, Action] = {}
     for action in decision.actions:
         match action:
@@ -137,9 +137,18 @@ def _job(action: Action, before: Snapshot) -> JobFacts | None:
 
 def _asked(before: tuple[InterruptionFacts, ...], new: tuple[Action, ...]) -> tuple[InterruptionFacts, ...]:
     settled = {action.cause for action in new if isinstance(action, Settle)}
-    kept = tuple(replace(one, open=False) if one.cause in settled and not one.escalation else one for one in before)
-    added = (action for action in new if isinstance(action, Interrupt))
+    added = {action.cause[:CAUSE]: action.escalation for action in new if isinstance(action, Interrupt)}
+    kept = (_settled(one) if one.cause in settled else one for one in before if one.cause not in added)
     return (
         *kept,
-        *(InterruptionFacts(cause=one.cause[:CAUSE], open=True, escalation=one.escalation) for one in added),
+        *(
+            InterruptionFacts(cause=cause, open=True, escalation=escalation, calls=True)
+            for cause, escalation in added.items()
+        ),
     )
+
+
+def _settled(one: InterruptionFacts) -> InterruptionFacts:
+    """An escalation that nobody has taken on stays until somebody does."""
+    stays = one.escalation and one.calls
+    return replace(one, open=False, gone=stays, calls=stays)

@@ -57,6 +57,7 @@ from orchestrator.domain.triggers import asks, at_rest, died, held_triggers, liv
 from orchestrator.domain.waiting import call, called_at, waiting_job, words_of
 
 _GIVEN_UP = frozenset({JobState.REFUSED, JobState.QUARANTINED, JobState.DROPPED})
+_CALLS = ("job:", "waits:", "aside:")  # causes that no trigger holds: they are gone when nobody asks for them any more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +89,7 @@ def decide(snapshot: Snapshot) -> Decision:
         actions.append(_ask_about(blocked))
     waits = waiting_job(snapshot, actions)
     actions.extend(call(waits, snapshot))
+    actions.extend(_calls_gone(snapshot, actions))
     status, reason, evidence = status_of(snapshot, held, blocked, waits)
     return Decision(
         status=status,
@@ -303,6 +305,20 @@ def _ask_about(job: JobFacts) -> Interrupt:
     )
 
 
+def _calls_gone(snapshot: Snapshot, actions: Iterable[Action]) -> list[Action]:
+    """Calls about jobs, or about a task on which nothing could be decided, whose reason is not there any more."""
+    asked_now = _causes(actions)
+    return [
+        Settle(cause=asked.cause)
+        for asked in snapshot.interruptions
+        if asked.open and asked.cause.startswith(_CALLS) and asked.cause not in asked_now
+    ]
+
+
+def _causes(actions: Iterable[Action]) -> set[str]:
+    return {action.cause for action in actions if isinstance(action, Interrupt)}
+
+
 # --- How it ends --------------------------------------------------------------------------------------------------------------------------
 
 
@@ -317,7 +333,7 @@ def _wind_down(snapshot: Snapshot, outcome: Outcome) -> Decision:
     waits = waiting_job(snapshot, actions)
     actions.extend(call(waits, snapshot))
     actions += [action for one in closed for action in one.actions]
-    actions += _settled(snapshot, but=Trigger.PR_CLOSED if outcome is Outcome.CLOSED else None)
+    actions += _settled(snapshot, actions, but=Trigger.PR_CLOSED if outcome is Outcome.CLOSED else None)
     remembered = {
         memory.trigger: replace(memory, held=False, since=None, deadline_at=None) for memory in snapshot.memory.values()
     }
@@ -345,11 +361,11 @@ def _taken_down(snapshot: Snapshot, outcome: Outcome, *, at_once: bool) -> Itera
         yield ClosePullRequest(number=pull.number)
 
 
-def _settled(snapshot: Snapshot, *, but: Trigger | None) -> list[Action]:
-    """The questions that the end has answered. Escalations stay until somebody acknowledges them."""
-    kept = f"{but}:" if but is not None else None
-    gone = [asked for asked in snapshot.interruptions if asked.open and not asked.escalation]
-    return [Settle(cause=asked.cause) for asked in gone if kept is None or not asked.cause.startswith(kept)]
+def _settled(snapshot: Snapshot, actions: Iterable[Action], *, but: Trigger | None) -> list[Action]:
+    """What the end has answered: everything but what is asked because of it."""
+    asked_now = _causes(actions)
+    gone = [asked for asked in snapshot.interruptions if asked.open and asked.cause not in asked_now]
+    return [Settle(cause=asked.cause) for asked in gone if but is None or not asked.cause.startswith(f"{but}:")]
 
 
 def _closed(snapshot: Snapshot) -> list[Reacted]:

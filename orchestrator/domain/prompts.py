@@ -35,9 +35,9 @@ def capped(text: str, cap: int) -> str:
     return f"[{len(data) - cap} bytes left out]\n{data[-cap:].decode(errors='ignore')}"
 
 
-def one_line(text: str) -> str:
+def one_line(text: str, cap: int = NAME_CAP) -> str:
     """A name from outside (of a check, a file, a person) as it may stand outside a fence: one short line."""
-    return " ".join(plain(text).split())[:NAME_CAP]
+    return " ".join(plain(text).split())[:cap]
 
 
 def fenced(text: str, *, label: str, nonce: str) -> str:

@@ -50,27 +50,25 @@ def react(held: Held, snapshot: Snapshot) -> Reacted:
         case Hold.CLEAR:
             after = _forgotten(before)
             why = Reason(seen="it does not hold any more", rule=rule, then="cleared") if before.held else None
-            return Reacted(memory=after, actions=_gone(held, snapshot), wake_at=held.look_again_at, why=why)
+            return Reacted(memory=after, actions=_gone(held, snapshot, before), wake_at=held.look_again_at, why=why)
         case Hold.OPEN:
             why = Reason(seen=unjudged(held.trigger), rule=rule, then="nothing yet") if before.held else None
             return Reacted(memory=_paused(held, before), wake_at=held.look_again_at, why=why)
         case Hold.HELD:
-            answer = _answer(held, _begun(held, rule, snapshot), rule, snapshot)
-            return replace(answer, actions=(*answer.actions, *_gone(held, snapshot)))
+            memory = _begun(held, rule, snapshot)
+            answer = _answer(held, memory, rule, snapshot)
+            return replace(answer, actions=(*answer.actions, *_gone(held, snapshot, memory)))
 
 
-def _gone(held: Held, snapshot: Snapshot) -> tuple[Action, ...]:
-    """Close the questions that no longer stand. An escalation stays on the board until a person acknowledges it."""
+def _gone(held: Held, snapshot: Snapshot, memory: Memory) -> tuple[Action, ...]:
+    """Settle what no longer stands: questions of other occasions, the call of another episode."""
     if not snapshot.interruptions or (held.hold is Hold.HELD and not held.occasion):
         return ()
-    standing = f"{held.trigger}:{held.occasion}" if held.hold is Hold.HELD else ""
+    standing = {f"{held.trigger}:{held.occasion}", _call_of(memory)} if held.hold is Hold.HELD else set()
     return tuple(
         Settle(cause=asked.cause)
         for asked in snapshot.interruptions
-        if asked.open
-        and not asked.escalation
-        and asked.cause.startswith(f"{held.trigger}:")
-        and asked.cause != standing
+        if asked.open and asked.cause.startswith(f"{held.trigger}:") and asked.cause not in standing
     )
 
 
@@ -79,6 +77,11 @@ def _forgotten(before: Memory) -> Memory:
     if not (before.held or before.since or before.deadline_at or before.escalated):
         return before
     return replace(before, held=False, since=None, deadline_at=None, escalated=False)
+
+
+def _call_of(memory: Memory) -> str:
+    """The cause of the call for a human in an episode."""
+    return f"{memory.trigger}:escalation-{memory.episode}"
 
 
 def _paused(held: Held, before: Memory) -> Memory:
@@ -166,7 +169,7 @@ def _span(rule: Rule) -> str:
 def _escalate(held: Held, memory: Memory, rule: Rule, cause: str) -> Reacted:
     ask = Interrupt(
         trigger=held.trigger,
-        cause=f"{held.trigger}:escalation-{memory.episode}",
+        cause=_call_of(memory),
         priority=Priority.URGENT if rule.priority is Priority.URGENT else Priority.ACTION,
         escalation=True,
         question=f"{held.trigger}: {cause}. What now?",

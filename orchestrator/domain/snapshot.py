@@ -215,8 +215,10 @@ class Memory:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InterruptionFacts:
     cause: str
-    open: bool
+    open: bool  # neither resolved, nor has its cause been seen to be gone
     escalation: bool
+    gone: bool = False  # its cause is gone, and it waits for a person nevertheless
+    calls: bool = False  # it asks for a person now: nobody has taken it on or put it off
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,6 +65,11 @@ class Project(models.Model):
     auto_cleanup = models.BooleanField(default=True)
     cleanup_grace = models.DurationField(default=timedelta(minutes=5))
     paused = models.BooleanField(default=False)
+    escalation = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="How people are called: remind, ladder, quietHours; what is not here is the installation's.",
+    )
     settings_extra = models.JSONField(
         default=dict, blank=True, help_text="Keys of the file kept for export, without effect here."
     )

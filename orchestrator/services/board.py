@@ -11,7 +11,7 @@ from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db.models import QuerySet
 
 from orchestrator.domain.status import Attention
-from orchestrator.models import Host, Interruption, PullRequest, Session, Task, Turn
+from orchestrator.models import Host, Interruption, NotificationChannel, PullRequest, Session, Task, Turn
 
 STALE_AFTER = timedelta(seconds=90)
 
@@ -134,6 +134,10 @@ def health(*, now: datetime) -> Health:
         if host.silent_since is None and (host.seen_at is None or now - host.seen_at > STALE_AFTER)
     ]
     troubles += [f"nobody watches {name}: are the workers running?" for name in late]
+    troubles += [
+        f"the channel {channel.name} takes no messages since {channel.failing_since:%H:%M} UTC: {channel.trouble}"
+        for channel in NotificationChannel.objects.filter(dead_since__isnull=False, person=None).order_by("name")
+    ]
     seen = [host.seen_at for host in hosts if host.seen_at is not None]
     return Health(facts_at=max(seen, default=None), troubles=tuple(troubles))
 

@@ -115,8 +115,8 @@ def _move(task: Task, step: Step, lines: list[Event]) -> bool:
 
 def _calls(step: Step) -> bool:
     """Whether somebody is called: an escalation is open, or whatever was asked about a pull request that was closed."""
-    open_ones = [one for one in step.asked if one.open]
-    return any(one.escalation for one in open_ones) or (step.decision.status is TaskStatus.CLOSED and bool(open_ones))
+    calls = [one for one in step.asked if one.calls]
+    return any(one.escalation for one in calls) or (step.decision.status is TaskStatus.CLOSED and bool(calls))
 
 
 def _remember(looks: Sequence[_Look]) -> None:

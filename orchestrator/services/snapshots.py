@@ -318,12 +318,19 @@ def _memory(tasks: Sequence[int]) -> dict[int, list[Memory]]:
 def _interruptions(tasks: Sequence[int]) -> dict[int, list[InterruptionFacts]]:
     rows = Interruption.objects.filter(task__in=tasks).order_by("id")
 
-    def read(cause: str, escalation: bool, resolved_at: Any, acknowledged_at: Any) -> InterruptionFacts:
+    def read(
+        cause: str, escalation: bool, resolved_at: Any, acknowledged_at: Any, cleared_at: Any, snoozed_until: Any
+    ) -> InterruptionFacts:
         return InterruptionFacts(
-            cause=cause, open=resolved_at is None and acknowledged_at is None, escalation=escalation
+            cause=cause,
+            open=resolved_at is None and cleared_at is None,
+            escalation=escalation,
+            gone=resolved_at is None and cleared_at is not None,
+            calls=resolved_at is None and acknowledged_at is None and snoozed_until is None,
         )
 
-    return _grouped(rows.values_list("task_id", "cause", "escalation", "resolved_at", "acknowledged_at"), read)
+    columns = ("cause", "escalation", "resolved_at", "acknowledged_at", "cleared_at", "snoozed_until")
+    return _grouped(rows.values_list("task_id", *columns), read)
 
 
 def _facts_of_pulls(pulls: dict[int, PullRequest], current: dict[int, int]) -> dict[int, PullFacts]:

@@ -322,8 +322,9 @@ def _next_question(turn: Turn, answered: dict[str, Any]) -> None:
 
 def _settle_question(task: Task, trigger: Trigger, words: str, actor: Actor) -> None:
     """A person has done what they were asked for. Escalations stay until somebody acknowledges them."""
-    asked = Interruption.objects.open().filter(task=task, trigger=trigger, escalation=False)
-    asked.update(resolved_at=actor.at, seen_at=actor.at, resolution=f"{actor.name} {words}")
+    asked = Interruption.objects.unresolved().filter(task=task, trigger=trigger, escalation=False)
+    asked.filter(seen_at__isnull=True).update(seen_at=actor.at)
+    asked.resolve(at=actor.at, words=f"{actor.name} {words}")
 
 
 @transaction.atomic
@@ -370,8 +371,7 @@ def retry(*, task: Task, actor: Actor) -> None:
         return
     _allow_sensitive(task)
     Task.objects.filter(pk=task.pk).update(attempt=F("attempt") + 1)
-    open_ones = Interruption.objects.open().filter(task=task)
-    open_ones.update(resolved_at=actor.at, resolution=f"{actor.name} said retry")
+    Interruption.objects.filter(task=task).resolve(at=actor.at, words=f"{actor.name} said retry")
     last = Turn.objects.filter(session__task=task).order_by("-id").first()
     if last is not None and last.resumes:
         Turn.objects.filter(pk=last.pk).update(resumes=0)
@@ -412,15 +412,3 @@ def restart(*, task: Task, actor: Actor) -> None:
     )
     doorbell.ring("place_tasks", queue_name="control")
     _wake(task, actor)
-
-
-@transaction.atomic
-def acknowledge(*, interruption: Interruption, actor: Actor) -> None:
-    """A person has seen it and takes it from the board. Acknowledging again does nothing."""
-    task = _locked(interruption.task)
-    mine = Interruption.objects.open().filter(pk=interruption.pk)
-    who = actor.user.pk if actor.user is not None else None
-    if mine.update(acknowledged_at=actor.at, seen_at=actor.at, acknowledged_by_id=who):
-        text = f"{actor.name} acknowledged: {interruption.question[:200]}"
-        events.record(kind="human.acknowledged", text=text, task=task, actor=actor, at=actor.at)
-        _wake(task, actor)

@@ -8,8 +8,10 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, PlainValidator
 from pydantic.alias_generators import to_camel
 
+from orchestrator.domain.escalating import Rung
 from orchestrator.domain.rules import Priority, Reply
 from orchestrator.ports import Sandbox
+from orchestrator.services import calling
 from orchestrator.services.configuration import values as read
 from orchestrator.services.tasks import AGENTS
 
@@ -93,6 +95,48 @@ class ScmShape(Shape):
     """The secret that webhooks are signed with: secret: ${NAME}."""
 
 
+_CLOCK: dict[str, Any] = {"type": ["string", "integer"]}  # 22:00 without quotes is a number to YAML
+_REMIND = read.Kind(read=calling.read_remind, schema=read.duration_or_never.schema)
+_LADDER = read.Kind(
+    read=calling.read_ladder,
+    schema={
+        "type": "array",
+        "minItems": 1,
+        "items": {
+            "type": "object",
+            "properties": {"to": {"type": "string", "enum": [str(rung) for rung in Rung]}, "after": {"type": "string"}},
+            "required": ["to"],
+            "additionalProperties": False,
+        },
+    },
+)
+_QUIET_HOURS = read.Kind(
+    read=calling.read_quiet_hours,
+    schema={
+        "anyOf": [
+            {"const": calling.NEVER},
+            {
+                "type": "object",
+                "properties": {"from": _CLOCK, "until": _CLOCK, "timeZone": {"type": "string"}},
+                "required": ["from", "until"],
+                "additionalProperties": False,
+            },
+        ]
+    },
+)
+
+
+class EscalationShape(Shape):
+    """How people are called."""
+
+    remind: Annotated[Any, PlainValidator(_REMIND)] = None
+    """How often people are reminded of what nobody has answered; never: not at all."""
+    ladder: Annotated[Any, PlainValidator(_LADDER)] = None
+    """Who is called, and after how long the next ones are called too."""
+    quiet_hours: Annotated[Any, PlainValidator(_QUIET_HOURS)] = None
+    """When only what is urgent is told."""
+
+
 class Lifecycle(Shape):
     auto_cleanup_on_merge: Flag | None = None
     """Whether the branch is deleted after a merge."""
@@ -157,6 +201,8 @@ class ProjectShape(Shape):
     """Nothing new is begun."""
     lifecycle: Lifecycle | None = None
     """What happens after a merge."""
+    escalation: EscalationShape | None = None
+    """How people are called."""
 
 
 class Defaults(Shape):
@@ -215,5 +261,7 @@ class FileShape(Shape):
     """Accepted, without effect here."""
     lifecycle: Lifecycle | None = None
     """What happens after a merge."""
+    escalation: EscalationShape | None = None
+    """How people are called, in all projects."""
     power: Anything = None
     """Accepted, without effect here."""
