@@ -224,8 +224,9 @@ class HostAdmin(Told):
     list_filter = ("kind", "draining")
     readonly_fields = (
         *("folder", "boot_id", "facts", "seen_at", "silent_since", "trouble", "channel_holder", "channel_until"),
-        "removed_at",
+        *("removed_at", "joined_at", "link_until"),
     )
+    exclude = ("link_digest", "machine_digest")
 
 
 @admin.register(NotificationChannel)

@@ -92,6 +92,8 @@ AO_HOME = Path(os.environ.get("AO_HOME") or Path.home() / ".local" / "share" / "
 AO_PORT = int(os.environ.get("AO_PORT", "3000"))
 AO_BASE_URL = os.environ.get("AO_BASE_URL", f"http://localhost:{AO_PORT}").rstrip("/")
 AO_LOCAL_HOST = os.environ.get("AO_LOCAL_HOST", "local")
+# Set by `ao worker --join`: the name under which this machine serves an installation on another one.
+AO_JOINED = os.environ.get("AO_JOINED", "")
 AO_FLOWER_SOCKET = os.environ.get("AO_FLOWER_SOCKET", "")
 AO_FLOWER_AUTH = os.environ.get("AO_FLOWER_AUTH", "")
 # How long it is kept what was known at each decision: as far back as `ao replay` and the reasons on a task's page reach.

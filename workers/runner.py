@@ -19,6 +19,7 @@ from orchestrator.services import aside, jobs
 from orchestrator.services.reconcile import reconcile, reconcile_many
 from orchestrator.services.sessions import Overtaken
 from workers.executors.notify import alert, deliver
+from workers.executors.packing import pack
 from workers.executors.table import EXECUTORS
 from workers.failpoints import failpoint
 from workers.identity import known_dead, myself
@@ -188,6 +189,9 @@ def _attempt(job: Job, claim: Claim, tools: Toolbox, facts: Mapping[str, object]
     except Overtaken as error:
         jobs.settle_dropped(claim=claim, why=str(error), now=now())
         logger.info("job dropped", extra={**facts, "error": str(error)})
+    except jobs.HandOver as over:
+        jobs.hand_over(claim=claim, queue=over.queue, now=now())
+        logger.info("job handed over", extra={**facts, "to": over.queue})
     except OperationalError:
         raise  # the database is away: the lease lapses and a successor claims it
     except Exception as error:
@@ -205,6 +209,8 @@ def _execute(job: Job, tools: Toolbox) -> Mapping[str, object]:
         return deliver(int(job.action["notification"]), tools)
     if job.verb == "Alert":
         return alert(job.pk, job.action, tools)
+    if job.verb == "Pack":
+        return pack(int(job.action["parcel"]), tools)
     if job.session is not None and job.verb != "EndSession" and job.session.ended_at is not None:
         raise Overtaken(f"session {job.session_id} has ended")
     if job.verb not in AFTER_THE_END and job.task is not None and job.task.outcome:

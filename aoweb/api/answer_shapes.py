@@ -6,6 +6,8 @@ from typing import Any
 
 from rest_framework import serializers
 
+from orchestrator.domain.claims import Claim, Phase
+from orchestrator.domain.issues import Standing
 from orchestrator.domain.replay import Kind
 from orchestrator.domain.rules import Trigger
 from orchestrator.domain.status import Attention, TaskStatus
@@ -269,7 +271,12 @@ class RuleShape(Shape):
     project = serializers.CharField(allow_null=True)
     version = serializers.IntegerField(help_text="The newest change that has a part in it; 0: as delivered.")
     says = serializers.CharField(help_text="The rule in a sentence.")
-    values = serializers.DictField(help_text="Field -> {value, from}; from is default, global, project or task.")
+    values = serializers.DictField(
+        help_text="Field -> {value, from}; from is default, workflow, global, project or task."
+    )
+    warnings = serializers.ListField(
+        child=serializers.CharField(), help_text="Why it can never do what it says, or what it fights with."
+    )
 
 
 class RuleVersionShape(Shape):
@@ -340,6 +347,13 @@ class HostShape(Shape):
     trouble = serializers.CharField(allow_blank=True)
 
 
+class HostLinkAnswer(Shape):
+    host = serializers.CharField()
+    link = serializers.CharField(help_text="A secret, told this once.")
+    gate = serializers.CharField(help_text="Where the machine is going to knock.")
+    expires_at = serializers.DateTimeField()
+
+
 class NotificationShape(Shape):
     id = serializers.IntegerField()
     interruption = serializers.IntegerField()
@@ -372,6 +386,54 @@ class ConfigAnswer(Shape):
 
 class ConfigText(Shape):
     text = serializers.CharField()
+
+
+class WorkflowVersionShape(Shape):
+    number = serializers.IntegerField()
+    digest = serializers.CharField(help_text="SHA-256 of the text.")
+    author = serializers.CharField()
+    origin = serializers.CharField()
+    taken_at = serializers.DateTimeField()
+    text = serializers.CharField()
+    diff = serializers.CharField(help_text="What it changed in the version before it.")
+
+
+class TrackedIssueShape(Shape):
+    id = serializers.CharField()
+    identifier = serializers.CharField()
+    title = serializers.CharField()
+    state = serializers.CharField()
+    standing = serializers.ChoiceField([str(word) for word in Standing])
+    why = serializers.CharField(allow_blank=True)
+    url = serializers.CharField(allow_blank=True)
+    task = serializers.IntegerField()
+    claim = serializers.ChoiceField([str(word) for word in Claim])
+    phase = serializers.ChoiceField([str(word) for word in Phase], allow_null=True)
+    session_id = serializers.CharField(allow_null=True, help_text="Conversation and turn.")
+    turn_count = serializers.IntegerField()
+    retry_at = serializers.DateTimeField(allow_null=True, help_text="When an agent that died is set to work again.")
+    seen_at = serializers.DateTimeField()
+
+
+class WorkflowShape(Shape):
+    project = serializers.CharField()
+    current = WorkflowVersionShape(allow_null=True)
+    settings = serializers.DictField(help_text="What the front matter means, defaults included.")
+    workspace_root = serializers.CharField(allow_blank=True)
+    applied = serializers.BooleanField(help_text="Somebody applied it; else it is the repository's own.")
+    fault = serializers.CharField(allow_blank=True, help_text="The class of what is wrong with the newest text.")
+    error = serializers.CharField(allow_blank=True)
+    poll_at = serializers.DateTimeField(allow_null=True)
+    polled_at = serializers.DateTimeField(allow_null=True)
+    poll_error = serializers.CharField(allow_blank=True)
+    issues = TrackedIssueShape(many=True)
+
+
+class WorkflowAnswer(Shape):
+    applied = serializers.BooleanField()
+    version = serializers.IntegerField()
+    diff = serializers.CharField(allow_blank=True)
+    settings = serializers.DictField()
 
 
 class TokenShape(Shape):

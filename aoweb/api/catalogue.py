@@ -21,7 +21,7 @@ from aoweb.permissions import Verb
 from orchestrator.domain.durations import parse_duration
 from orchestrator.domain.rules import Override, Priority, Reply, Trigger
 from orchestrator.models import Notification, Project, Task, Turn
-from orchestrator.services import rules
+from orchestrator.services import rule_conflicts, rules
 
 
 class Projects(ApiView):
@@ -50,7 +50,10 @@ class Rules(ApiView):
         project = self.find_project(key) if key else None
         versions = rules.current_versions(project)
         told = rules.explained(project).items()
-        results = [represent.rule(trigger, values, project, versions.get(trigger, 0)) for trigger, values in told]
+        conflicts = rule_conflicts.conflicts_in(project)
+        results = [
+            represent.rule(trigger, values, project, versions.get(trigger, 0), conflicts) for trigger, values in told
+        ]
         return Response({"next": None, "previous": None, "results": results})
 
     @writes("rules_update", NewOverride, RuleShape, code=200)
@@ -71,7 +74,8 @@ class Rules(ApiView):
             rules.explained(project)[override.trigger],
             rules.current_versions(project).get(override.trigger, 0),
         )
-        return Response(represent.rule(override.trigger, told, project, version))
+        conflicts = rule_conflicts.conflicts_in(project)
+        return Response(represent.rule(override.trigger, told, project, version, conflicts))
 
 
 def _override(wanted: dict[str, Any]) -> Override:

@@ -9,6 +9,7 @@ from typing import Any
 from django.db.models import Count, DecimalField, OuterRef, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Coalesce, JSONObject
 
+from orchestrator.domain.conflicts import Conflict
 from orchestrator.domain.durations import format_duration
 from orchestrator.domain.rules import Rule, Trigger
 from orchestrator.domain.saying import rule_in_words
@@ -243,7 +244,9 @@ def decision(row: DecisionRecord) -> dict[str, Any]:
     return {"id": row.pk, "at": row.at, "status": row.status, "reason": row.reason, "why": row.why, "made": row.made}
 
 
-def rule(trigger: Trigger, told: Mapping[str, Explained], of: Project | None, version: int) -> dict[str, Any]:
+def rule(
+    trigger: Trigger, told: Mapping[str, Explained], of: Project | None, version: int, conflicts: Iterable[Conflict]
+) -> dict[str, Any]:
     """The effective rule of a trigger: in a sentence, and field by field with the place that set it."""
     effective = Rule(trigger=trigger, version=version, **{name: one.value for name, one in told.items()})  # type: ignore[arg-type]  # field by field
     values = {name: {"value": _plain(one.value), "from": str(one.source)} for name, one in told.items()}
@@ -253,6 +256,7 @@ def rule(trigger: Trigger, told: Mapping[str, Explained], of: Project | None, ve
         "version": version,
         "says": rule_in_words(effective),
         "values": values,
+        "warnings": [one.why for one in conflicts if one.trigger is trigger],
     }
 
 

@@ -150,6 +150,24 @@ class NewHost(Shape):
     )
 
 
+class NewHostLink(Shape):
+    name = serializers.CharField(max_length=60)
+    capacity = serializers.IntegerField(min_value=0, max_value=100_000, default=8)
+    labels = serializers.ListField(
+        child=serializers.CharField(max_length=60), required=False, default=list, max_length=50
+    )
+    address = serializers.RegexField(
+        r"^[A-Za-z0-9.:_-]{1,255}$",
+        required=False,
+        allow_blank=True,
+        default="",
+        help_text="Where the machine reaches the gate, where that is not the address on which it listens.",
+    )
+    minutes = serializers.IntegerField(
+        min_value=1, max_value=7 * 24 * 60, default=60, help_text="For how long the link may be used."
+    )
+
+
 class EscalationFilter(Shape):
     state = serializers.ChoiceField(["open", "all"], default="open")
     kind = serializers.ChoiceField(["escalation", "all"], default="escalation")
@@ -157,6 +175,14 @@ class EscalationFilter(Shape):
 
 class NewConfig(Shape):
     text = serializers.CharField(max_length=500_000, trim_whitespace=False, help_text="The file, as YAML.")
+    path = serializers.CharField(required=False, allow_blank=True, max_length=1000, help_text="Its name, for messages.")
+    plan = serializers.BooleanField(default=False, help_text="Only say what would change.")
+
+
+class NewWorkflow(Shape):
+    text = serializers.CharField(
+        max_length=500_000, trim_whitespace=False, help_text="The file: front matter and prompt."
+    )
     path = serializers.CharField(required=False, allow_blank=True, max_length=1000, help_text="Its name, for messages.")
     plan = serializers.BooleanField(default=False, help_text="Only say what would change.")
 

@@ -16,7 +16,7 @@ from aoweb.cli.commands import command
 from aoweb.cli.hosts import hosts
 from aoweb.cli.reading import read_file
 from aoweb.cli.rulebook import replay, rules
-from aoweb.cli.service import Failed, Service
+from aoweb.cli.service import Failed, Misused, Service
 
 tokens = typer.Typer(help="Make, list and revoke tokens.", no_args_is_help=True)
 
@@ -29,11 +29,19 @@ class Scope(StrEnum):
 def apply(
     service: Service,
     *,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="agent-orchestrator.yaml; - reads standard input.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="agent-orchestrator.yaml or WORKFLOW.md; - reads standard input.")
+    ],
     plan: Annotated[bool, typer.Option("--plan", help="Only say what would change.")] = False,
+    project: Annotated[
+        str | None, typer.Option("--project", "-p", help="Whose workflow a WORKFLOW.md is, where there are several.")
+    ] = None,
 ) -> None:
     """Make the installation say what the file says."""
     text = read_file(file)
+    if file.suffix.lower() == ".md" or text.startswith("---\n"):
+        _apply_workflow(service, file, text, plan=plan, project=project)
+        return
     planned = service.write("/config/", {"text": text, "path": str(file), "plan": True})
     answer = planned if plan else service.write("/config/", {"text": text, "path": str(file)})
     for warning in planned["warnings"]:
@@ -44,7 +52,30 @@ def apply(
     for change in planned["changes"]:
         named = f": {', '.join(change['changed'])}" if change["changed"] else ""
         print(f"{change['kind']:9} {printing.plain(change['what'])}{named}")
-    print("nothing was changed: this is the plan" if plan else "applied")
+    if all(change["kind"] == "unchanged" for change in planned["changes"]):
+        print("nothing to change")
+    else:
+        print("nothing was changed: this is the plan" if plan else "applied")
+
+
+def _apply_workflow(service: Service, file: Path, text: str, *, plan: bool, project: str | None) -> None:
+    """A WORKFLOW.md is one project's."""
+    if project is None:
+        known = [row["key"] for row in service.pages("/projects/")]
+        if len(known) != 1:
+            raise Misused(f"say whose workflow it is with --project: there is {', '.join(known) or 'no project yet'}")
+        (project,) = known
+    path = str(file.resolve()) if str(file) != "-" else "WORKFLOW.md"
+    answer = service.write(f"/projects/{project}/workflow/", {"text": text, "path": path, "plan": plan}, method="PUT")
+    if service.as_json:
+        printing.as_json(answer)
+        return
+    if not answer["diff"]:
+        print("nothing to change")
+        return
+    print(printing.plain(answer["diff"]))
+    done = "nothing was changed: this is the plan" if plan else f"applied: version {answer['version']} of {project}"
+    print(done)
 
 
 def export(
@@ -63,6 +94,11 @@ def export(
         printing.as_json(body)
     else:
         print(body["text"], end="")
+
+
+def schema(service: Service) -> None:
+    """Print the JSON Schema of agent-orchestrator.yaml, for editors."""
+    printing.as_json(service.document("/schema/agent-orchestrator.json"))
 
 
 def open_board(
@@ -133,6 +169,7 @@ def add_administration(app: typer.Typer) -> None:
         ("replay", replay),
         ("apply", apply),
         ("export", export),
+        ("schema", schema),
         ("open", open_board),
     ):
         command(app, name)(function)

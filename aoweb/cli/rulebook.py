@@ -65,6 +65,8 @@ def rules(
         print(f"{row['trigger']}{_version(row['version'])}")
         print(f"  {printing.plain(row['says'])}")
         printing.table([(f"  {name}", json.dumps(one["value"]), one["from"]) for name, one in told])
+        for warning in row["warnings"]:
+            print(f"  warning: {printing.plain(warning)}")
 
 
 def _version(number: int) -> str:

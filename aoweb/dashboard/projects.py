@@ -12,7 +12,7 @@ from django.views.decorators.http import require_safe
 from aoweb.dashboard import rule_cards
 from aoweb.dashboard.rule_cards import said
 from aoweb.permissions import Verb, verbs_of
-from orchestrator.models import Project, Role
+from orchestrator.models import Project, ProjectWorkflow, Role
 from orchestrator.services import rules
 
 
@@ -43,6 +43,8 @@ def project(request: HttpRequest, key: str) -> HttpResponse:
         "project": found,
         "members": found.memberships.select_related("user").order_by("role", "user__username"),
         "rules": rule_cards.gather(found, None, edits={}),
+        "workflow": ProjectWorkflow.objects.filter(project=found).select_related("current").first(),
+        "versions": found.workflow_versions.all()[:10],
         "may_configure": Verb.CONFIGURE in verbs_of(request.user, found),
     }
     return render(request, "ao/project.html", context)

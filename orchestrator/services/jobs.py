@@ -7,12 +7,14 @@ from datetime import datetime
 
 from django.db import transaction
 
+from orchestrator import doorbell
 from orchestrator.domain.actions import CARRIED_OUT, Action
 from orchestrator.domain.backoff import backoff
 from orchestrator.domain.prompts import plain
 from orchestrator.domain.snapshot import JobState
 from orchestrator.models import Claim, Job, Task
 
+EFFECTS = "effects"  # the queue of what is done at forges and for people
 _BY_VERB = {action.__name__: action for action in CARRIED_OUT}
 
 QUARANTINE_AFTER = 3  # unexpected failures; a worker that dies over a job counts like one that raises
@@ -84,6 +86,27 @@ def settle_failed(*, claim: Claim, error: str, now: datetime) -> bool:
 def _wake(claim: Claim, now: datetime) -> None:
     """What came of a job is a fact of its task."""
     Task.objects.filter(jobs=claim.job).update(wake_at=now)
+
+
+class HandOver(Exception):
+    """The rest of a job is for the workers of another queue."""
+
+    def __init__(self, queue: str) -> None:
+        super().__init__(f"handed over to {queue}")
+        self.queue = queue
+
+
+@transaction.atomic
+def hand_over(*, claim: Claim, queue: str, now: datetime) -> bool:
+    """The same job goes on elsewhere, at once. It counts as an attempt, so that its next claim is not taken for a death."""
+    job = Job.objects.held(claim).select_for_update().first()
+    if job is None:
+        return False
+    job.attempts += 1
+    job.queue, job.state, job.lease_until, job.run_at, job.error = queue, JobState.PROMISED, None, now, ""
+    job.save(update_fields=["attempts", "queue", "state", "lease_until", "run_at", "error"])
+    doorbell.ring_jobs(queue)
+    return True
 
 
 def deaths(job: Job) -> int:

@@ -39,8 +39,8 @@ from orchestrator.models import (
     Task,
 )
 from orchestrator.services import events
+from orchestrator.services.jobs import EFFECTS
 
-EFFECTS = "effects"
 _FORGE = (ReadIssue, OpenPullRequest, Merge, DeleteBranch, ClosePullRequest, AnswerThread)
 
 

@@ -15,7 +15,7 @@ from pydantic.alias_generators import to_camel
 
 from orchestrator.domain.durations import ACCEPTED_FORM, format_duration, parse_duration
 from orchestrator.domain.rules import DEFAULTS, Override, Priority, Reply, Rule, Trigger, laid_over
-from orchestrator.models import Project, RuleRow, RuleVersion, Task
+from orchestrator.models import Project, ProjectWorkflow, RuleRow, RuleVersion, Task
 from orchestrator.services import events
 from orchestrator.services.events import Actor
 
@@ -27,6 +27,7 @@ class Source(StrEnum):
     """The place that set a field of a rule."""
 
     DEFAULT = "default"
+    WORKFLOW = "workflow"
     GLOBAL = "global"
     PROJECT = "project"
     TASK = "task"
@@ -46,7 +47,7 @@ def effective_rules(project: Project, task: Task | None = None) -> Mapping[Trigg
 
 
 def rules_of(tasks: Iterable[Task], projects: Iterable[Project] = ()) -> dict[int | None, Mapping[Trigger, Rule]]:
-    """The rules of many tasks, by their ids, in two queries; None: those of the last of `projects`."""
+    """The rules of many tasks, by their ids, in three queries; None: those of the last of `projects`."""
     wanted: list[tuple[int | None, int, dict[str, Any]]] = [(None, project.pk, {}) for project in projects]
     wanted += [(task.pk, task.project_id, task.own_rules) for task in tasks]
     owners = {project for _, project, _ in wanted}
@@ -58,9 +59,11 @@ def rules_of(tasks: Iterable[Task], projects: Iterable[Project] = ()) -> dict[in
         .values_list("project_id", "task_id", "trigger")
         .annotate(newest=Max("number"))
     )
+    stalling = _stall_rules(owners)
     found: dict[int | None, Mapping[Trigger, Rule]] = {}
     for task_id, owner, reactions in wanted:
-        mine = [override_of(row) for row in _in_order(row for row in rows if row.project_id in {None, owner})]
+        mine = [stalling[owner]] if owner in stalling else []
+        mine += [override_of(row) for row in _in_order(row for row in rows if row.project_id in {None, owner})]
         versions = ((t, n) for p, k, t, n in newest if p in {None, owner} and k in {None, task_id})
         found[task_id] = _composed(tuple(mine), json.dumps(reactions, sort_keys=True), tuple(sorted(versions)))
     return found
@@ -79,9 +82,28 @@ def _composed(
     }
 
 
-def overrides_for(project: Project) -> list[Override]:
+def overrides_for(project: Project | None) -> list[Override]:
     """What the global file and then the project set, in the order in which they are laid over the defaults."""
-    return [override_of(row) for row in _rows_for(project)]
+    rows = [override_of(row) for row in _rows_for(project)]
+    stalling = stall_rule(project) if project is not None else None
+    return [stalling, *rows] if stalling is not None else rows
+
+
+def stall_rule(project: Project) -> Override | None:
+    """What the project's workflow says of an agent that shows no progress: it is stopped and set to work again, or left alone. Files and
+    people go before it, field by field."""
+    return next(iter(_stall_rules([project.pk]).values()), None)
+
+
+def _stall_rules(projects: Iterable[int]) -> dict[int, Override]:
+    rows = ProjectWorkflow.objects.filter(project__in=list(projects), current__isnull=False)
+    return {row.project_id: _stalling(row.stall_timeout) for row in rows}
+
+
+def _stalling(timeout: timedelta | None) -> Override:
+    if timeout is None:
+        return Override(trigger=Trigger.AGENT_STUCK, auto=False, action=(Reply.RESTART_AGENT,))
+    return Override(trigger=Trigger.AGENT_STUCK, action=(Reply.RESTART_AGENT,), threshold=timeout)
 
 
 def explained(project: Project | None, task: Task | None = None) -> dict[Trigger, dict[str, Explained]]:
@@ -93,6 +115,9 @@ def explained(project: Project | None, task: Task | None = None) -> dict[Trigger
     places = [
         (Source.GLOBAL if row.project_id is None else Source.PROJECT, override_of(row)) for row in _rows_for(project)
     ]
+    stalling = stall_rule(project) if project is not None else None
+    if stalling is not None:
+        places.insert(0, (Source.WORKFLOW, stalling))
     places += [(Source.TASK, override) for override in overrides_in(task.own_rules if task is not None else {})]
     for source, override in places:
         for name in FIELDS:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import secrets
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
 
 from django.db.models import BooleanField, ExpressionWrapper, F, Model, Q, QuerySet
 
+from orchestrator.domain.issues import Standing
 from orchestrator.domain.rules import Trigger
 from orchestrator.domain.snapshot import (
     CheckFacts,
     CommentFacts,
     InterruptionFacts,
+    IssueStanding,
     JobFacts,
     JobState,
     Memory,
@@ -43,9 +46,12 @@ from orchestrator.models import (
     Review,
     Session,
     Task,
+    TrackedIssue,
     Turn,
 )
-from orchestrator.services import rules
+from orchestrator.services import rules, workflow_settings
+
+RESUMES_WITH_WAITS = 8  # with waits that grow to five minutes that is some twenty minutes, and then a human is called
 
 Row = TypeVar("Row", bound=Model)
 Facts = TypeVar("Facts")
@@ -59,12 +65,13 @@ def take(task: Task, *, now: datetime) -> Snapshot:
 def take_many(tasks: Sequence[Task], *, now: datetime) -> dict[int, Snapshot]:
     """The facts of each of these tasks, by its id. The caller holds their locks."""
     ids = [task.pk for task in tasks]
-    sessions = _newest(Session.objects.filter(task__in=ids).select_related("host"), "task_id", "epoch")
+    sessions = _newest(Session.objects.filter(task__in=ids).select_related("host", "workflow"), "task_id", "epoch")
     turns = _newest(Turn.objects.filter(session__in=sessions.values()).defer("prompt"), "session_id", "n")
     pulls = _newest(PullRequest.objects.filter(task__in=ids).defer("body"), "task_id", "id")
     current = {task: session.pk for task, session in sessions.items()}
     on_pulls = _facts_of_pulls(pulls, current)
     messages, jobs, memory, asked = _messages(ids, current), _jobs(ids), _memory(ids), _interruptions(ids)
+    issues = {row.task_id: row for row in TrackedIssue.objects.filter(task__in=ids)}
     held, secret = rules.rules_of(tasks), secrets.token_hex(8)
     found: dict[int, Snapshot] = {}
     for task in tasks:
@@ -73,8 +80,8 @@ def take_many(tasks: Sequence[Task], *, now: datetime) -> dict[int, Snapshot]:
         found[task.pk] = Snapshot(
             now=now,
             nonce=f"{secret}.{task.pk}",
-            task=_task(task),
-            policy=policy_of(task.project),
+            task=_task(task, issues.get(task.pk)),
+            policy=_policy(task.project, session),
             rules=held[task.pk],
             session=_session(session) if session is not None else None,
             turn=_turn(turn) if turn is not None else None,
@@ -100,6 +107,20 @@ def _grouped(rows: Iterable[tuple[Any, ...]], read: Callable[..., Facts]) -> dic
     return found
 
 
+def _policy(project: Project, session: Session | None) -> Policy:
+    """The project's, with what the workflow says that the session began with."""
+    policy = policy_of(project)
+    if session is None or session.workflow is None:
+        return policy
+    workflow = workflow_settings.settings_of(session.workflow)
+    return replace(
+        policy,
+        resumes=RESUMES_WITH_WAITS,
+        longest_retry_wait=workflow.longest_retry_wait,
+        max_turns=workflow.max_turns,
+    )
+
+
 def policy_of(project: Project) -> Policy:
     """What the project has settled about checks, approvals, merging and hosts."""
     scm = project.scm
@@ -118,7 +139,7 @@ def policy_of(project: Project) -> Policy:
     )
 
 
-def _task(task: Task) -> TaskFacts:
+def _task(task: Task, tracked: TrackedIssue | None) -> TaskFacts:
     return TaskFacts(
         id=task.pk,
         number=task.number,
@@ -134,6 +155,17 @@ def _task(task: Task) -> TaskFacts:
         unread_issue=task.issue if task.issue_unread else "",
         waiting_for=task.waiting_for,
         paused=task.paused or task.project.paused,
+        issue=_issue(tracked) if tracked is not None else None,
+    )
+
+
+def _issue(tracked: TrackedIssue) -> IssueStanding:
+    return IssueStanding(
+        identifier=str(tracked),
+        state=str(tracked.facts.get("state", tracked.state)),
+        standing=Standing(tracked.standing),
+        since=tracked.standing_at,
+        why=tracked.why,
     )
 
 
@@ -167,6 +199,8 @@ def _turn(turn: Turn) -> TurnFacts:
         produced=bool(turn.head_after) and turn.head_after != turn.head_before,
         resumes=turn.resumes,
         detail=turn.detail,
+        ended_at=turn.ended_at,
+        heard=turn.journal_size > 0,
         last_words=turn.last_words,
         done_at=turn.done_at,
         request=None
@@ -371,6 +405,7 @@ def _comments(pulls: dict[int, int | None]) -> dict[int, list[CommentFacts]]:
                 told_in=None
                 if told is None or told.turn is None
                 else _turn_of(told.turn_id, told.turn.n, told.session_id, pulls[row.pull_request_id]),
+                told_at=told.turn.head_before if told is not None and told.turn is not None else "",
             )
         )
     return found

@@ -159,6 +159,13 @@ class Views:
         )
         return body  # type: ignore[no-any-return]
 
+    def as_issue(self, pull: Pull) -> dict[str, Any]:
+        """A pull request where issues are listed."""
+        kept = Issue(number=pull.number, id=pull.id, title=pull.title, body=pull.body, author=pull.author, labels=[])
+        url = f"{self.base}/{FULL}/pull/{pull.number}"
+        links = {"html_url": url, "diff_url": f"{url}.diff", "patch_url": f"{url}.patch"}
+        return {**self.issue(kept), "pull_request": {"url": f"{self.api}/pulls/{pull.number}", **links}}
+
     def remark(self, number: int, remark: Remark) -> dict[str, Any]:
         body = self._here(contract.example("issues/get-comment"))
         for name in ("pin", "minimized", "performed_via_github_app"):

@@ -46,6 +46,7 @@ POSTS = [
     "/escalations/{asked}/acknowledge/",
     "/config/",
     "/hosts/",
+    "/host-links/",
     "/tokens/",
     "/login-links/",
     "/rules/replay/",
@@ -58,6 +59,9 @@ GETS = [
         "/events/",
         "/projects/",
         "/projects/my-app/",
+        "/projects/my-app/workflow/",
+        "/projects/my-app/workflow/versions/",
+        "/projects/my-app/workflow/versions/1/",
         "/rules/",
         "/rules/versions/",
         "/hosts/",
@@ -70,6 +74,7 @@ GETS = [
 OTHERS = [
     ("PUT", "/rules/"),
     ("PATCH", "/tasks/{task}/"),
+    ("PUT", "/projects/my-app/workflow/"),
     ("PATCH", "/hosts/local/"),
     ("DELETE", "/hosts/local/"),
     ("DELETE", "/tokens/{token}/"),
@@ -133,7 +138,9 @@ def test_every_address_is_in_these_lists() -> None:
         for path in [*POSTS, *GETS, *(p for _, p in OTHERS)]
     }
     known = {
-        path.replace("/projects/my-app/", "/projects/<slug:key>/").replace("/hosts/local/", "/hosts/<slug:name>/")
+        path.replace("/projects/my-app/", "/projects/<slug:key>/")
+        .replace("/versions/1/", "/versions/<row:number>/")
+        .replace("/hosts/local/", "/hosts/<slug:name>/")
         for path in known
     }
 

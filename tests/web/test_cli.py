@@ -273,6 +273,25 @@ def test_a_file_is_planned_applied_and_exported(ao: Shell, tmp_path: Path) -> No
     assert ao("apply", "-", stdin=file.read_text()).exit_code == 0
 
 
+def test_the_schema_of_the_file_is_printed_for_editors(ao: Shell) -> None:
+    assert json.loads(ao("schema").stdout)["properties"]["reactions"]["properties"].keys() >= {"ci-failed"}
+
+
+def test_a_rule_that_can_never_do_what_it_says_is_warned_of_in_the_plan_and_with_the_rules(
+    ao: Shell, tmp_path: Path
+) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text("reactions:\n  ci-failed: {retries: 0}\n")
+
+    assert (
+        "reactions.ci-failed.retries: retries: 0 means that nothing is ever sent"
+        in ao("apply", str(file), "--plan").stderr
+    )
+    assert "nothing is ever sent" in ao("apply", str(file)).stderr
+    assert ao("apply", str(file)).stdout.endswith("nothing to change\n")
+    assert "  warning: retries: 0 means that nothing is ever sent" in ao("rules", "--trigger", "ci-failed").stdout
+
+
 def test_a_file_that_is_refused_is_one_line_that_says_where(ao: Shell, tmp_path: Path) -> None:
     file = tmp_path / "x.yaml"
     file.write_text("reactions:\n  agent-stuck:\n    threshold: 10 minutes\n")

@@ -16,7 +16,7 @@ from tests.web import scenes
 
 pytestmark = pytest.mark.django_db
 
-PUBLIC = {"login", "login-link", "admin-login", "healthz", "readyz"}
+PUBLIC = {"login", "login-link", "admin-login", "healthz", "readyz", "file-schema"}
 EVERYBODYS = {"board", "board-more", "new-task", "projects", "logout"}
 OF_A_PROJECT = {
     "task",
@@ -213,3 +213,11 @@ def test_a_superuser_makes_a_login_link_that_works_and_other_staff_does_not() ->
     guest = Client()
     assert guest.post(path.group()).status_code == 302
     assert guest.session["_auth_user_id"] == str(ada.pk)
+
+
+def test_an_editor_reads_the_schema_of_the_file_without_a_login() -> None:
+    response = Client().get("/schema/agent-orchestrator.json")
+
+    assert (response.status_code, response["Content-Type"]) == (200, "application/schema+json")
+    assert response.json()["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert Client().post("/schema/agent-orchestrator.json").status_code == 405

@@ -43,6 +43,11 @@ def plan(rows: Mapping[Trigger, Override], wanted: Reactions, before: Reactions)
     )
 
 
+def overlaid(project: Project | None, planned: Sequence[RulePlan]) -> list[Override]:
+    """What a project, or the file for all of them, would set once the plan is carried out."""
+    return list({**rows_of(project), **{one.trigger: one.override for one in planned}}.values())
+
+
 def apply(planned: Sequence[RulePlan], *, project: Project | None, actor: Actor) -> None:
     """Set them; a new project's plan was made before its row was."""
     for one in planned:
