@@ -65,7 +65,10 @@ def take(task: Task, *, now: datetime) -> Snapshot:
 def take_many(tasks: Sequence[Task], *, now: datetime) -> dict[int, Snapshot]:
     """The facts of each of these tasks, by its id. The caller holds their locks."""
     ids = [task.pk for task in tasks]
-    sessions = _newest(Session.objects.filter(task__in=ids).select_related("host", "workflow"), "task_id", "epoch")
+    rows = Session.objects.filter(task__in=ids)
+    # Many sessions share few hosts and workflows: each of these is read once.
+    rows = rows.prefetch_related("host", "workflow") if len(ids) > 1 else rows.select_related("host", "workflow")
+    sessions = _newest(rows, "task_id", "epoch")
     turns = _newest(Turn.objects.filter(session__in=sessions.values()).defer("prompt"), "session_id", "n")
     pulls = _newest(PullRequest.objects.filter(task__in=ids).defer("body"), "task_id", "id")
     current = {task: session.pk for task, session in sessions.items()}
