@@ -200,7 +200,7 @@ class RuleAdmin(Told):
     def save_model(self, request: HttpRequest, obj: RuleRow, form: Any, change: bool) -> None:
         with transaction.atomic():
             before = (
-                RuleRow.objects.select_for_update().filter(pk=obj.pk).select_related("project").first()
+                RuleRow.objects.select_for_update(of=("self",)).filter(pk=obj.pk).select_related("project").first()
                 if change
                 else None
             )

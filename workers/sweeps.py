@@ -15,8 +15,8 @@ from workers.failpoints import failpoint
 from workers.toolbox import Toolbox
 
 BATCH = 500
-LONGEST_PAUSE = 10.0  # seconds between two sweeps, after which the time before does not count as looking
 TOGETHER = 100  # tasks that are decided in one transaction
+LONGEST_PAUSE = 10.0  # seconds between two sweeps, after which the time before does not count as looking
 _PLACING = threading.Lock()
 _ASKED = threading.Event()
 

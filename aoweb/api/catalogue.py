@@ -48,8 +48,9 @@ class Rules(ApiView):
     def get(self, request: Request) -> Response:
         key = self.query(ProjectParameter).get("project")
         project = self.find_project(key) if key else None
-        versions, conflicts = rules.current_versions(project), rule_conflicts.conflicts_in(project)
+        versions = rules.current_versions(project)
         told = rules.explained(project).items()
+        conflicts = rule_conflicts.conflicts_in(project)
         results = [
             represent.rule(trigger, values, project, versions.get(trigger, 0), conflicts) for trigger, values in told
         ]

@@ -302,11 +302,7 @@ def decision(row: DecisionRecord) -> dict[str, Any]:
 
 
 def rule(
-    trigger: Trigger,
-    told: Mapping[str, Explained],
-    of: Project | None,
-    version: int,
-    conflicts: Sequence[Conflict] = (),
+    trigger: Trigger, told: Mapping[str, Explained], of: Project | None, version: int, conflicts: Iterable[Conflict]
 ) -> dict[str, Any]:
     """The effective rule of a trigger: in a sentence, and field by field with the place that set it."""
     effective = Rule(trigger=trigger, version=version, **{name: one.value for name, one in told.items()})  # type: ignore[arg-type]  # field by field

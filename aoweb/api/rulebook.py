@@ -18,7 +18,7 @@ from aoweb.api.request_shapes import NewReplay, VersionFilter
 from aoweb.permissions import Verb
 from orchestrator.domain.replay import Compared, Effect, Kind
 from orchestrator.models import RuleVersion, Task
-from orchestrator.services import replays, rules
+from orchestrator.services import replays, rule_conflicts, rules
 from orchestrator.services.configuration import applying
 
 
@@ -30,7 +30,11 @@ class TaskRules(ApiView):
         task = self.find_task(pk)
         versions = rules.current_versions(task.project, task)
         told = rules.explained(task.project, task).items()
-        results = [represent.rule(trigger, values, task.project, versions.get(trigger, 0)) for trigger, values in told]
+        conflicts = rule_conflicts.conflicts_in(task.project)
+        results = [
+            represent.rule(trigger, values, task.project, versions.get(trigger, 0), conflicts)
+            for trigger, values in told
+        ]
         return Response({"next": None, "previous": None, "results": results})
 
 

@@ -14,6 +14,7 @@ from orchestrator.domain.prompts import plain
 from orchestrator.domain.snapshot import JobState
 from orchestrator.models import Claim, Job, Task
 
+EFFECTS = "effects"  # the queue of what is done at forges and for people
 _BY_VERB = {action.__name__: action for action in CARRIED_OUT}
 
 QUARANTINE_AFTER = 3  # unexpected failures; a worker that dies over a job counts like one that raises

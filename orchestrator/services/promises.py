@@ -37,8 +37,8 @@ from orchestrator.models import (
     Task,
 )
 from orchestrator.services import calls, events
+from orchestrator.services.jobs import EFFECTS
 
-EFFECTS = "effects"
 _FORGE = (ReadIssue, OpenPullRequest, Merge, DeleteBranch, ClosePullRequest, AnswerThread)
 
 

@@ -64,7 +64,9 @@ def reconcile_many(*, task_ids: Sequence[int], now: datetime, only_due: bool = F
 
 
 def _locked(task_ids: Sequence[int], *, skip: bool) -> list[Task]:
-    rows = Task.objects.select_for_update(of=("self",), no_key=True, skip_locked=skip).select_related("project")
+    rows = Task.objects.select_for_update(of=("self",), no_key=True, skip_locked=skip)
+    # Many tasks share few projects: each of these is read once.
+    rows = rows.prefetch_related("project") if len(task_ids) > 1 else rows.select_related("project")
     return list(rows.filter(pk__in=task_ids).order_by("pk"))
 
 

@@ -59,7 +59,7 @@ def rules_of(tasks: Iterable[Task], projects: Iterable[Project] = ()) -> dict[in
         .values_list("project_id", "task_id", "trigger")
         .annotate(newest=Max("number"))
     )
-    stalling = {row.project_id: _stalling(row) for row in ProjectWorkflow.objects.current().filter(project__in=owners)}
+    stalling = _stall_rules(owners)
     found: dict[int | None, Mapping[Trigger, Rule]] = {}
     for task_id, owner, reactions in wanted:
         mine = [stalling[owner]] if owner in stalling else []
@@ -92,14 +92,18 @@ def overrides_for(project: Project | None) -> list[Override]:
 def stall_rule(project: Project) -> Override | None:
     """What the project's workflow says of an agent that shows no progress: it is stopped and set to work again, or left alone. Files and
     people go before it, field by field."""
-    row = ProjectWorkflow.objects.current().filter(project=project).first()
-    return _stalling(row) if row is not None else None
+    return next(iter(_stall_rules([project.pk]).values()), None)
 
 
-def _stalling(row: ProjectWorkflow) -> Override:
-    if row.stall_timeout is None:
+def _stall_rules(projects: Iterable[int]) -> dict[int, Override]:
+    rows = ProjectWorkflow.objects.filter(project__in=list(projects), current__isnull=False)
+    return {row.project_id: _stalling(row.stall_timeout) for row in rows}
+
+
+def _stalling(timeout: timedelta | None) -> Override:
+    if timeout is None:
         return Override(trigger=Trigger.AGENT_STUCK, auto=False, action=(Reply.RESTART_AGENT,))
-    return Override(trigger=Trigger.AGENT_STUCK, action=(Reply.RESTART_AGENT,), threshold=row.stall_timeout)
+    return Override(trigger=Trigger.AGENT_STUCK, action=(Reply.RESTART_AGENT,), threshold=timeout)
 
 
 def explained(project: Project | None, task: Task | None = None) -> dict[Trigger, dict[str, Explained]]:

@@ -65,13 +65,16 @@ def take(task: Task, *, now: datetime) -> Snapshot:
 def take_many(tasks: Sequence[Task], *, now: datetime) -> dict[int, Snapshot]:
     """The facts of each of these tasks, by its id. The caller holds their locks."""
     ids = [task.pk for task in tasks]
-    sessions = _newest(Session.objects.filter(task__in=ids).select_related("host", "workflow"), "task_id", "epoch")
+    rows = Session.objects.filter(task__in=ids)
+    # Many sessions share few hosts and workflows: each of these is read once.
+    rows = rows.prefetch_related("host", "workflow") if len(ids) > 1 else rows.select_related("host", "workflow")
+    sessions = _newest(rows, "task_id", "epoch")
     turns = _newest(Turn.objects.filter(session__in=sessions.values()).defer("prompt"), "session_id", "n")
     pulls = _newest(PullRequest.objects.filter(task__in=ids).defer("body"), "task_id", "id")
     current = {task: session.pk for task, session in sessions.items()}
     on_pulls = _facts_of_pulls(pulls, current)
     messages, jobs, memory, asked = _messages(ids, current), _jobs(ids), _memory(ids), _interruptions(ids)
-    tracked = {row.task_id: row for row in TrackedIssue.objects.filter(task__in=ids)}
+    issues = {row.task_id: row for row in TrackedIssue.objects.filter(task__in=ids)}
     held, secret = rules.rules_of(tasks), secrets.token_hex(8)
     found: dict[int, Snapshot] = {}
     for task in tasks:
@@ -80,7 +83,7 @@ def take_many(tasks: Sequence[Task], *, now: datetime) -> dict[int, Snapshot]:
         found[task.pk] = Snapshot(
             now=now,
             nonce=f"{secret}.{task.pk}",
-            task=_task(task, tracked.get(task.pk)),
+            task=_task(task, issues.get(task.pk)),
             policy=_policy(task.project, session),
             rules=held[task.pk],
             session=_session(session) if session is not None else None,
@@ -155,13 +158,11 @@ def _task(task: Task, tracked: TrackedIssue | None) -> TaskFacts:
         unread_issue=task.issue if task.issue_unread else "",
         waiting_for=task.waiting_for,
         paused=task.paused or task.project.paused,
-        issue=_issue(tracked),
+        issue=_issue(tracked) if tracked is not None else None,
     )
 
 
-def _issue(tracked: TrackedIssue | None) -> IssueStanding | None:
-    if tracked is None:
-        return None
+def _issue(tracked: TrackedIssue) -> IssueStanding:
     return IssueStanding(
         identifier=str(tracked),
         state=str(tracked.facts.get("state", tracked.state)),

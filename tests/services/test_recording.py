@@ -12,7 +12,7 @@ from orchestrator.domain.lifecycle import decide
 from orchestrator.domain.recording import abridged
 from orchestrator.domain.rules import Override, Trigger
 from orchestrator.domain.snapshot import JobFacts, JobState
-from orchestrator.models import DecisionRecord, Event, Interruption, Job, Message, Project, Task, Turn
+from orchestrator.models import DecisionRecord, Event, Interruption, Job, Message, Project, Task
 from orchestrator.services import replays, rules, tasks, why
 from orchestrator.services.configuration import applying
 from orchestrator.services.events import Actor
@@ -66,17 +66,6 @@ def a_queued_task(project: Project, title: str = "t") -> Task:
     return task
 
 
-def red(project: Project) -> Task:
-    """A task whose agent is at rest and whose check is red."""
-    task = scenes.full(project, scenes.person(f"owner-{Task.objects.count()}"))
-    pull = task.pull_requests.get()
-    for gone in (task.messages.all(), task.decisions.all(), pull.checks.all(), pull.reviews.all()):
-        gone.delete()
-    Turn.objects.filter(session__task=task).update(published_at=scenes.NOW, head_after="c" * 40)
-    pull.checks.create(name="unit", head_sha=pull.head_sha, status="completed", conclusion="failure")
-    return task
-
-
 @pytest.mark.django_db
 def test_a_decision_is_kept_when_something_is_new_or_its_reasons_are_and_not_again(project: Project) -> None:
     task = a_queued_task(project)
@@ -104,7 +93,7 @@ def test_what_is_waited_for_is_one_sentence(project: Project) -> None:
 @pytest.mark.django_db
 def test_a_rule_that_acted_is_remembered_with_its_version_and_its_decision(project: Project) -> None:
     rules.set_override(Override(trigger=Trigger.CI_FAILED, retries=1, escalate_after=1), project=project, actor=ADA)
-    task = red(project)
+    task = scenes.red(project)
     reconcile(task_id=task.pk, now=timezone.now())
     sent = Message.objects.get(task=task, trigger="ci-failed")
     assert sent.rule_version == 1
@@ -115,7 +104,7 @@ def test_a_rule_that_acted_is_remembered_with_its_version_and_its_decision(proje
 
 @pytest.mark.django_db
 def test_many_tasks_are_decided_together_exactly_as_one_by_one(project: Project) -> None:
-    together, alone = [red(project) for _ in range(3)], red(project)
+    together, alone = [scenes.red(project) for _ in range(3)], scenes.red(project)
     now = timezone.now()
     reconcile_many(task_ids=[task.pk for task in together], now=now)
     reconcile(task_id=alone.pk, now=now)
@@ -144,8 +133,8 @@ def test_many_tasks_are_decided_together_exactly_as_one_by_one(project: Project)
 
 @pytest.mark.django_db(transaction=True)
 def test_one_task_on_which_nothing_can_be_decided_hides_none_of_its_batch(project: Project) -> None:
-    good = [red(project) for _ in range(2)]
-    bad = red(scenes.project("other"))
+    good = [scenes.red(project) for _ in range(2)]
+    bad = scenes.red(scenes.project("other"))
     bad.project.rules.create(trigger="ci-failed", escalate_after="nonsense")
     ids = [good[0].pk, bad.pk, good[1].pk]
     Task.objects.filter(pk__in=ids).update(wake_at=timezone.now())
@@ -157,7 +146,7 @@ def test_one_task_on_which_nothing_can_be_decided_hides_none_of_its_batch(projec
 
 @pytest.mark.django_db
 def test_other_rules_are_tried_out_over_the_records_and_nothing_is_changed(project: Project) -> None:
-    task = red(project)
+    task = scenes.red(project)
     now = timezone.now()
     reconcile(task_id=task.pk, now=now)
     before = {model: model.objects.count() for model in (DecisionRecord, Event, Message, Job, Interruption)}
@@ -174,7 +163,7 @@ def test_other_rules_are_tried_out_over_the_records_and_nothing_is_changed(proje
 @pytest.mark.django_db
 def test_the_file_of_the_installation_over_its_own_records_differs_in_nothing(project: Project) -> None:
     rules.set_override(Override(trigger=Trigger.CI_FAILED, retries=1), project=project, actor=ADA)
-    task = red(project)
+    task = scenes.red(project)
     reconcile(task_id=task.pk, now=timezone.now())
     whole = applying.load(text="projects: {app: {repo: o/app, reactions: {ci-failed: {retries: 1}}}}", path="f", env={})
     otherwise = replays.Otherwise.of(whole)

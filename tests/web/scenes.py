@@ -292,6 +292,17 @@ def full(of: Project, asker: User) -> Task:
     return made
 
 
+def red(of: Project) -> Task:
+    """A task whose agent is at rest and whose check is red."""
+    made = full(of, person(f"owner-{Task.objects.count()}"))
+    opened = made.pull_requests.get()
+    for gone in (made.messages.all(), made.decisions.all(), opened.checks.all(), opened.reviews.all()):
+        gone.delete()
+    Turn.objects.filter(session__task=made).update(published_at=NOW, head_after="c" * 40)
+    check(opened, "unit", "failure")
+    return made
+
+
 TITLES = (
     "Fix the failing test in billing",
     "Add search to the order list",

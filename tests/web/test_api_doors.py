@@ -78,8 +78,8 @@ GETS = [
 ]
 OTHERS = [
     ("PUT", "/rules/"),
-    ("PUT", "/projects/my-app/workflow/"),
     ("PATCH", "/tasks/{task}/"),
+    ("PUT", "/projects/my-app/workflow/"),
     ("PATCH", "/hosts/local/"),
     ("DELETE", "/hosts/local/"),
     ("DELETE", "/tokens/{token}/"),
