@@ -11,7 +11,7 @@ from orchestrator.domain.actions import EndSession
 from orchestrator.models import HookRun, Session, Workspace
 from orchestrator.ports import Refused, Unavailable
 from orchestrator.services import jobs, parcels, sessions
-from orchestrator.services.promises import EFFECTS
+from orchestrator.services.jobs import EFFECTS
 from workers.executors.hooks import hooks_of, must_be_over
 from workers.executors.publish import BUNDLE_CAP
 from workers.executors.specs import spec_for

@@ -11,7 +11,7 @@ from orchestrator.domain.actions import Publish
 from orchestrator.models import HookRun, PushIntent, Session
 from orchestrator.ports import Refused
 from orchestrator.services import diffs, jobs, parcels, sessions
-from orchestrator.services.promises import EFFECTS
+from orchestrator.services.jobs import EFFECTS
 from orchestrator.services.sessions import Published
 from workers.executors.hooks import must_be_over
 from workers.executors.specs import spec_for
