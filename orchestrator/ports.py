@@ -25,6 +25,15 @@ class Unavailable(PortError):
         self.retry_after = retry_after
 
 
+class LimitReached(Unavailable):
+    """Not now, for nobody: the forge allows no more until then. `writes_go_on`: only looking has to wait."""
+
+    def __init__(self, message: str, *, retry_after: timedelta, writes_go_on: bool = False) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.wait = retry_after
+        self.writes_go_on = writes_go_on
+
+
 class Refused(PortError):
     """No: trying the same again will not work. `code` is one stable word for rules and tests, such as `head-moved`."""
 

@@ -252,6 +252,12 @@ class WhyPage(Shape):
     results = WhyShape(many=True)
 
 
+class ForgeWaitShape(Shape):
+    until = serializers.DateTimeField()
+    writes_go_on = serializers.BooleanField(help_text="Only looks wait; pull requests are still opened and merged.")
+    words = serializers.CharField()
+
+
 class ProjectShape(Shape):
     key = serializers.CharField()
     name = serializers.CharField()
@@ -266,6 +272,7 @@ class ProjectShape(Shape):
     max_sessions = serializers.IntegerField()
     paused = serializers.BooleanField()
     notice = serializers.CharField(allow_blank=True)
+    forge_wait = ForgeWaitShape(allow_null=True, help_text="Until when its forge allows no more.")
     base_sha = serializers.CharField(allow_blank=True)
     mirrored_at = serializers.DateTimeField(allow_null=True)
     created_at = serializers.DateTimeField()

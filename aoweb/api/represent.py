@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db.models import Count, DecimalField, OuterRef, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Coalesce, JSONObject
+from django.utils import timezone
 
 from orchestrator.domain.conflicts import Conflict
 from orchestrator.domain.durations import format_duration
@@ -31,6 +32,7 @@ from orchestrator.models import (
     Task,
     Turn,
 )
+from orchestrator.services import forges
 from orchestrator.services.rules import Explained
 
 _CARD = (
@@ -373,10 +375,16 @@ def project(row: Project) -> dict[str, Any]:
         "max_sessions": row.max_sessions,
         "paused": row.paused,
         "notice": row.notice,
+        "forge_wait": _forge_wait(row),
         "base_sha": row.base_sha,
         "mirrored_at": row.mirrored_at,
         "created_at": row.created_at,
     }
+
+
+def _forge_wait(row: Project) -> dict[str, Any] | None:
+    wait = forges.wait_of(row, now=timezone.now())
+    return {"until": wait.until, "writes_go_on": wait.writes_go_on, "words": wait.words} if wait is not None else None
 
 
 def host(row: Host, live: int, *, whole: bool) -> dict[str, Any]:
