@@ -25,8 +25,10 @@ from orchestrator.domain.actions import (
     SendToAgent,
     Settle,
     StartTurn,
+    StopAgent,
     key_of,
 )
+from orchestrator.domain.progress import progress_of
 from orchestrator.domain.prompts import resume_words
 from orchestrator.domain.reactions import LOST_RACE, Reacted, merges, react
 from orchestrator.domain.rules import Priority, Trigger
@@ -34,6 +36,7 @@ from orchestrator.domain.snapshot import (
     JobFacts,
     JobState,
     Memory,
+    Progress,
     PullFacts,
     SessionFacts,
     Snapshot,
@@ -42,7 +45,7 @@ from orchestrator.domain.snapshot import (
 )
 from orchestrator.domain.standing import status_of
 from orchestrator.domain.status import Outcome, TaskStatus
-from orchestrator.domain.triggers import asks, at_rest, died, held_triggers, live_turn, stopped
+from orchestrator.domain.triggers import asks, at_rest, died, held_back, held_triggers, live_turn, stopped, task_budget_is_used_up
 from orchestrator.domain.waiting import call, called_at, waiting_job, words_of
 
 _GIVEN_UP = frozenset({JobState.REFUSED, JobState.QUARANTINED, JobState.DROPPED})
@@ -60,6 +63,7 @@ class Decision:
     actions: tuple[Action, ...] = ()
     wake_at: datetime | None = None
     why: tuple[str, ...] = ()
+    progress: Progress | None = None  # the task's last; None: as it was
 
 
 def decide(snapshot: Snapshot) -> Decision:
@@ -87,6 +91,7 @@ def decide(snapshot: Snapshot) -> Decision:
             after=snapshot.now,
         ),
         why=_why(reacted, actions),
+        progress=progress_of(snapshot),
     )
 
 
@@ -155,7 +160,7 @@ def _turns(snapshot: Snapshot, session: SessionFacts) -> Iterator[Action]:
         yield from _of_the_live_turn(snapshot, session, turn)
     elif turn is not None and not turn.published:
         yield Publish(session=session.id, turn=turn.n, attempt=attempt)
-    elif snapshot.task.paused:
+    elif snapshot.task.paused or held_back(snapshot):
         return
     elif waiting:
         yield StartTurn(session=session.id, turn=turn.n + 1 if turn is not None else 1, attempt=attempt)
@@ -174,6 +179,8 @@ def _of_the_live_turn(snapshot: Snapshot, session: SessionFacts, turn: TurnFacts
     and has read everything that was said to it."""
     if not turn.started:
         yield StartTurn(session=session.id, turn=turn.n, attempt=snapshot.task.attempt)
+    elif held_back(snapshot) and task_budget_is_used_up(snapshot):
+        yield StopAgent(session=session.id, turn=turn.n)
     elif turn.done_at is None:
         for message in snapshot.messages:
             if message.turn is None and message.by_a_person:

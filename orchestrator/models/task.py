@@ -45,6 +45,15 @@ class Task(models.Model):
 
     attempt = models.PositiveIntegerField(default=0, help_text="How often a person said retry.")
     paused = models.BooleanField(default=False)
+    pause_reason = models.TextField(blank=True, help_text="Who or which rule paused it, in a sentence.")
+    budget_waived = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="What had been used of a budget when a person said go on: span -> day, cost, tokens, time in seconds.",
+    )
+    progress = models.JSONField(
+        null=True, blank=True, help_text="The last progress and where it stood then; written by `settle` alone."
+    )
     merge_requested = models.CharField(max_length=64, blank=True, help_text="The head that a person asked to merge.")
     allowed_sha = models.CharField(
         max_length=64, blank=True, help_text="A head that a person allowed although it touches sensitive paths."

@@ -20,6 +20,7 @@ from orchestrator.domain.actions import (
     Interrupt,
     Merge,
     OpenPullRequest,
+    Pause,
     ReadIssue,
     SendToAgent,
     Settle,
@@ -64,6 +65,8 @@ def promise(actions: Iterable[Action], *, task: Task, now: datetime) -> int:
                 new += _settle_interruptions(cause, task=task, now=now)
             case Abandon():
                 new += _abandon(action, task=task, now=now)
+            case Pause():
+                new += _pause(action, task=task, now=now)
             case _:
                 carried_out.append(action)
     return new + _write(carried_out, task=task, now=now)
@@ -164,6 +167,17 @@ def _settle_interruptions(cause: str, *, task: Task, now: datetime) -> int:
     """This question and no other: the cause of turn 1 begins like that of turn 10."""
     asked = Interruption.objects.filter(task=task, cause=cause, escalation=False, resolved_at__isnull=True)
     return asked.update(resolved_at=now, resolution="it went away by itself")
+
+
+def _pause(action: Pause, *, task: Task, now: datetime) -> int:
+    """Pause it, once for each occasion: the row of a job that is done already says that it was."""
+    done = {"verb": type(action).__name__, "action": asdict(action), "state": JobState.DONE, "run_at": now, "settled_at": now}
+    _, new = Job.objects.get_or_create(key=f"{task.pk}:{key_of(action)}", defaults={"task": task, "queue": EFFECTS, **done})
+    if new and not task.paused:
+        task.paused, task.pause_reason = True, action.reason
+        task.save(update_fields=["paused", "pause_reason"])
+        events.record(kind="task.paused", text=action.reason, task=task, at=now)
+    return int(new)
 
 
 def _abandon(action: Abandon, *, task: Task, now: datetime) -> int:

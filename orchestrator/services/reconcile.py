@@ -74,6 +74,7 @@ def _settle(task: Task, decision: Decision, *, now: datetime) -> bool:
     task.status, task.reason, task.evidence = decision.status, decision.reason, list(decision.evidence)
     task.attention = attention_of(decision.status, escalated=escalated)
     task.wake_at = decision.wake_at
+    progressed = _note_progress(task, decision)
     changed = before != (task.status, task.attention, task.reason, task.evidence, task.outcome)
     if changed:
         task.version += 1
@@ -88,12 +89,20 @@ def _settle(task: Task, decision: Decision, *, now: datetime) -> bool:
             logger.info("task status", extra={"task": task.pk, "status": task.status, "reason": task.reason})
     task.save(
         update_fields=[
-            "status", "reason", "evidence", "attention", "wake_at", "version", "outcome", "ended_at", "updated_at",
+            "status", "reason", "evidence", "attention", "wake_at", "version", "outcome", "ended_at", "updated_at", "progress",
         ]
         if changed
-        else ["wake_at"]
+        else ["wake_at", "progress"] if progressed else ["wake_at"]
     )  # fmt: skip
     return changed
+
+
+def _note_progress(task: Task, decision: Decision) -> bool:
+    """Keep where the task got to. Whether that is more than it was."""
+    if decision.progress is None:
+        return False
+    before, task.progress = task.progress, snapshots.PROGRESS.dump_python(decision.progress, mode="json")
+    return bool(before != task.progress)
 
 
 def _remember(task: Task, decision: Decision, snapshot: Snapshot) -> bool:

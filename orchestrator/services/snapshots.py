@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 
+from pydantic import TypeAdapter
+
 from orchestrator.domain.actions import CARRIED_OUT, Action
 from orchestrator.domain.rules import Trigger
 from orchestrator.domain.snapshot import (
@@ -18,6 +20,7 @@ from orchestrator.domain.snapshot import (
     Memory,
     MessageFacts,
     Policy,
+    Progress,
     PullFacts,
     RequestFacts,
     ReviewFacts,
@@ -29,7 +32,9 @@ from orchestrator.domain.snapshot import (
 )
 from orchestrator.domain.status import Outcome
 from orchestrator.models import Host, Message, Project, PullRequest, Session, Task, Turn
-from orchestrator.services import rules
+from orchestrator.services import rules, spending
+
+PROGRESS = TypeAdapter(Progress)  # as it is kept in its task's row
 
 
 def take(task: Task, *, now: datetime) -> Snapshot:
@@ -37,6 +42,7 @@ def take(task: Task, *, now: datetime) -> Snapshot:
     session = task.sessions.select_related("host").order_by("-epoch").first()
     turn = session.turns.order_by("-n").first() if session is not None else None
     pull = task.pull_requests.order_by("-id").first()
+    spent = spending.of_tasks([task], now=now)[task.pk]
     return Snapshot(
         now=now,
         nonce=secrets.token_hex(8),
@@ -50,6 +56,9 @@ def take(task: Task, *, now: datetime) -> Snapshot:
         jobs={job.key: job for job in _jobs(task)},
         memory=_memory(task),
         interruptions=_interruptions(task),
+        turns=spent.turns,
+        budgets=spent.budgets,
+        budget_told=spent.told,
     )
 
 
@@ -94,6 +103,8 @@ def _task(task: Task) -> TaskFacts:
         unread_issue=task.issue if task.issue_unread else "",
         waiting_for=task.waiting_for,
         paused=task.paused or task.project.paused,
+        pause_reason=task.pause_reason if task.paused else "the project is paused" if task.project.paused else "",
+        progress=PROGRESS.validate_python(task.progress) if task.progress else None,
     )
 
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, PlainValidator
 from pydantic.alias_generators import to_camel
 
 from orchestrator.domain.rules import Priority, Reply
+from orchestrator.models.project import MERGE_METHODS
 from orchestrator.ports import Sandbox
 from orchestrator.services.configuration import values as read
 from orchestrator.services.tasks import AGENTS
@@ -20,6 +21,7 @@ Text = Annotated[str, PlainValidator(read.text)]
 Anything = Annotated[Any, PlainValidator(read.anything)]
 Mapping = Annotated[dict[str, Any], PlainValidator(read.mapping)]
 Duration = Annotated[timedelta, PlainValidator(read.duration)]
+MergeMethod = Annotated[str, PlainValidator(read.one_of(MERGE_METHODS))]
 PriorityName = Annotated[str, PlainValidator(read.one_of([str(word) for word in Priority]))]
 
 
@@ -62,8 +64,21 @@ class ScmShape(Shape):
     clone_url: Annotated[str, PlainValidator(read.repository)] | None = None
     token: Text | None = None
     bots: Lines | None = None
+    merge_method: MergeMethod | None = None
     app: Mapping | None = None
     webhook: Mapping | None = None
+
+
+class LimitShape(Shape):
+    cost: Annotated[Any, PlainValidator(read.cost)] | None = None
+    tokens: Annotated[Any, PlainValidator(read.tokens)] | None = None
+    time: Annotated[str, PlainValidator(read.time)] | None = None
+
+
+class BudgetShape(Shape):
+    task: LimitShape | None = None
+    project: LimitShape | None = None
+    day: LimitShape | None = None
 
 
 class Lifecycle(Shape):
@@ -94,10 +109,11 @@ class ProjectShape(Shape):
     reassign_after: Annotated[Any, PlainValidator(read.duration_or_never)] = None
     sandbox: Annotated[str, PlainValidator(read.one_of([str(word) for word in Sandbox]))] | None = None
     egress: Anything = None
-    merge_method: Annotated[str, PlainValidator(read.one_of(("merge", "squash")))] | None = None
+    merge_method: MergeMethod | None = None
     max_sessions: Annotated[int, PlainValidator(read.whole(least=1, most=10_000))] | None = None
     warm_workspaces: Annotated[int, PlainValidator(read.whole(least=0, most=100))] | None = None
     paused: Flag | None = None
+    budget: BudgetShape | None = None
     lifecycle: Lifecycle | None = None
 
 
@@ -109,6 +125,7 @@ class Defaults(Shape):
     orchestrator: WorkerShape | None = None
     reassign_after: Annotated[Any, PlainValidator(read.duration_or_never)] = None
     sandbox: Annotated[str, PlainValidator(read.one_of([str(word) for word in Sandbox]))] | None = None
+    budget: BudgetShape | None = None
 
 
 class NotifierShape(Shape):

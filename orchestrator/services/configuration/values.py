@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
+from orchestrator.domain.budgets import parse_cost, parse_tokens
 from orchestrator.domain.durations import ACCEPTED_FORM, parse_duration
 from orchestrator.domain.naming import valid_branch
 from orchestrator.domain.rules import Reply
@@ -96,6 +97,25 @@ def duration(value: Any) -> timedelta:
 def duration_or_never(value: Any) -> timedelta | None:
     """The word `never` is None."""
     return None if value == "never" else duration(value)
+
+
+def _as_written(reader: Callable[[object], object]) -> Reader:
+    """A value that is kept as it is written, once it can be read."""
+
+    def read(value: Any) -> Any:
+        reader(value)
+        return value
+
+    return read
+
+
+cost, tokens = _as_written(parse_cost), _as_written(parse_tokens)
+
+
+def time(value: Any) -> str:
+    """`4h`, kept as it is written."""
+    duration(value)
+    return str(value)
 
 
 def milliseconds(value: Any) -> timedelta:
