@@ -7,8 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+from django.utils import timezone
+
+from aoweb.dashboard import usage
 from aoweb.dashboard.cards import verdict
+from aoweb.dashboard.usage import Bar
 from aoweb.permissions import Verb
+from orchestrator.domain import progress
+from orchestrator.domain.snapshot import Progress, Snapshot
 from orchestrator.domain.status import TaskStatus
 from orchestrator.models import (
     Check,
@@ -23,6 +29,7 @@ from orchestrator.models import (
     Task,
     Turn,
 )
+from orchestrator.services import snapshots
 
 NEWEST_EVENTS = 200
 NEWEST_DECISIONS = 60
@@ -101,6 +108,9 @@ class TaskPage:
     events: Sequence[Event]
     decisions: Sequence[object]
     usage: Usage
+    budgets: Sequence[Bar]
+    progress: Progress | None
+    stall: str  # what was used up since then, where that is anything
     diff: Diff | None
 
     @property
@@ -126,6 +136,11 @@ class TaskPage:
         return self.task.open and self.task.cancel_requested_at is None and Verb.DRIVE in self.can
 
     @property
+    def held(self) -> bool:
+        """Whether somebody has to let it go on."""
+        return self.task.paused or (bool(self.budgets) and any(bar.full for bar in self.budgets))
+
+    @property
     def may_drive(self) -> bool:
         return Verb.DRIVE in self.can
 
@@ -143,6 +158,7 @@ def gather(task: Task, *, can: frozenset[Verb]) -> TaskPage:
     sessions = list(task.sessions.select_related("host").order_by("epoch"))
     turns = list(Turn.objects.filter(session__in=sessions).select_related("session").defer("prompt").order_by("id"))
     pull = task.pull_requests.order_by("-id").first()
+    snapshot = snapshots.take(task, now=timezone.now())
     return TaskPage(
         task=task,
         can=can,
@@ -158,8 +174,19 @@ def gather(task: Task, *, can: frozenset[Verb]) -> TaskPage:
         events=list(task.events.order_by("-id")[:NEWEST_EVENTS]),
         decisions=list(task.decisions.only("at", "why", "decision").order_by("-id")[:NEWEST_DECISIONS]),
         usage=_usage(turns),
+        budgets=usage.bars(snapshot.budgets),
+        progress=snapshot.task.progress,
+        stall=_stall(snapshot),
         diff=Diff.objects.filter(task=task).defer("text").first(),
     )
+
+
+def _stall(snapshot: Snapshot) -> str:
+    """What was used up without getting anywhere, while that goes on."""
+    if snapshot.task.progress is None or snapshot.task.outcome is not None:
+        return ""
+    stall = progress.stall_of(snapshot, snapshot.task.progress)
+    return progress.used_of(stall) if stall.turns else ""
 
 
 def _question(turns: Sequence[Turn]) -> Question | None:

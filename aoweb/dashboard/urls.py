@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib.auth.views import LogoutView
 from django.urls import path
 
-from aoweb.dashboard import board, login, new_task, projects, task
+from aoweb.dashboard import board, login, new_task, projects, task, usage
 
 urlpatterns = [
     path("", board.board, name="board"),
@@ -17,6 +17,7 @@ urlpatterns = [
     *(path(f"tasks/<int:task_id>/{deed}/", task.act, {"deed": deed}, name=f"task-{deed}") for deed in task.DEEDS),
     path("projects/", projects.projects, name="projects"),
     path("projects/<slug:key>/", projects.project, name="project"),
+    path("usage/", usage.usage, name="usage"),
     path("accounts/login/", login.PasswordLogin.as_view(), name="login"),
     path("accounts/logout/", LogoutView.as_view(), name="logout"),
     path("login/<str:token>/", login.one_time_login, name="login-link"),

@@ -90,10 +90,9 @@ def limits_of(budgets: Iterable[BudgetFacts]) -> str:
 
 def runs_out_at(budget: BudgetFacts, *, now: datetime) -> datetime | None:
     """When its time will be used up if the agents at work go on; None: nobody uses it."""
-    allowed = dict(_allowed(budget)).get("time")
-    if allowed is None or not budget.running:
+    if budget.limit.time is None or not budget.running:
         return None
-    return now + (allowed - budget.used.time) / budget.running
+    return now + (budget.limit.time + budget.waived.time - budget.used.time) / budget.running
 
 
 def occasion_of(budgets: Iterable[BudgetFacts]) -> str:
@@ -147,7 +146,7 @@ def parse_cost(value: object) -> Decimal:
     """`5`, `5.00`. Raises `ValueError` that names the accepted form."""
     try:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
-            raise ValueError(value)  # noqa: TRY004, TRY301  said below like any other value that is none
+            raise ValueError(value)  # noqa: TRY004  said below like any other value that is none
         cost = Decimal(str(value).strip())
     except (InvalidOperation, ValueError):
         cost = Decimal(0)

@@ -45,7 +45,16 @@ from orchestrator.domain.snapshot import (
 )
 from orchestrator.domain.standing import status_of
 from orchestrator.domain.status import Outcome, TaskStatus
-from orchestrator.domain.triggers import asks, at_rest, died, held_back, held_triggers, live_turn, stopped, task_budget_is_used_up
+from orchestrator.domain.triggers import (
+    asks,
+    at_rest,
+    died,
+    held_back,
+    held_triggers,
+    live_turn,
+    stopped,
+    task_budget_is_used_up,
+)
 from orchestrator.domain.waiting import call, called_at, waiting_job, words_of
 
 _GIVEN_UP = frozenset({JobState.REFUSED, JobState.QUARANTINED, JobState.DROPPED})

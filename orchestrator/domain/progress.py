@@ -89,9 +89,14 @@ def stalls_at(stall: Stall, threshold: timedelta, *, now: datetime) -> datetime 
 
 def evidence_of(stall: Stall, progress: Progress) -> str:
     """`3 turns, 41m, 1.20 USD since the last progress (head abc at 14:02)`."""
+    return f"{used_of(stall)} since the last progress ({progress.what} at {progress.at:%H:%M} UTC)"
+
+
+def used_of(stall: Stall) -> str:
+    """What was used up, in a line."""
     used = [f"{stall.turns} {'turn' if stall.turns == 1 else 'turns'}", said("time", stall.used.time)]
     if stall.used.tokens:
         used.append(said("tokens", stall.used.tokens))
     if stall.used.cost:
         used.append(said("cost", stall.used.cost))
-    return f"{', '.join(used)} since the last progress ({progress.what} at {progress.at:%H:%M} UTC)"
+    return ", ".join(used)

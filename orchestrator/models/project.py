@@ -14,7 +14,6 @@ from orchestrator.domain.naming import without_login
 from orchestrator.domain.rules import Priority, Trigger
 from orchestrator.ports import Sandbox
 
-
 MERGE_METHODS = ("merge", "squash", "rebase")
 
 

@@ -171,8 +171,16 @@ def _settle_interruptions(cause: str, *, task: Task, now: datetime) -> int:
 
 def _pause(action: Pause, *, task: Task, now: datetime) -> int:
     """Pause it, once for each occasion: the row of a job that is done already says that it was."""
-    done = {"verb": type(action).__name__, "action": asdict(action), "state": JobState.DONE, "run_at": now, "settled_at": now}
-    _, new = Job.objects.get_or_create(key=f"{task.pk}:{key_of(action)}", defaults={"task": task, "queue": EFFECTS, **done})
+    done = {
+        "verb": type(action).__name__,
+        "action": asdict(action),
+        "state": JobState.DONE,
+        "run_at": now,
+        "settled_at": now,
+    }
+    _, new = Job.objects.get_or_create(
+        key=f"{task.pk}:{key_of(action)}", defaults={"task": task, "queue": EFFECTS, **done}
+    )
     if new and not task.paused:
         task.paused, task.pause_reason = True, action.reason
         task.save(update_fields=["paused", "pause_reason"])

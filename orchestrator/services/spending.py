@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import BooleanField, Count, ExpressionWrapper, F, Q, QuerySet, Sum
+from django.db.models import (
+    BooleanField,
+    Case,
+    Count,
+    DurationField,
+    ExpressionWrapper,
+    F,
+    Q,
+    QuerySet,
+    Sum,
+    Value,
+    When,
+)
 from django.db.models.functions import Coalesce
 
 from orchestrator.domain.budgets import BudgetFacts, Limit, Span, Used, occasion_of, parse_budget, used_up
@@ -43,7 +55,9 @@ class Spent:
 def of_tasks(tasks: Sequence[Task], *, now: datetime) -> dict[int, Spent]:
     """The turns of each of these tasks since its last progress, and its budgets. Projects without a budget cost no query of their own."""
     turns = _turns(Turn.objects.filter(session__task__in=[task.pk for task in tasks]), now=now)
-    shared = {project.pk: of_project(project, now=now) for project in {task.project for task in tasks if task.project.budget}}
+    shared = {
+        project.pk: of_project(project, now=now) for project in {task.project for task in tasks if task.project.budget}
+    }
     return {task.pk: _spent(task, turns.get(task.pk, []), shared.get(task.project_id, ())) for task in tasks}
 
 
@@ -73,15 +87,7 @@ def _waived(budget: BudgetFacts, waivers: Mapping[str, Any]) -> BudgetFacts:
     if said is None or said["day"] != budget.day:
         return budget
     waived = Used(cost=Decimal(said["cost"]), tokens=said["tokens"], time=timedelta(seconds=said["time"]))
-    return BudgetFacts(
-        span=budget.span,
-        limit=budget.limit,
-        used=budget.used,
-        running=budget.running,
-        day=budget.day,
-        renews_at=budget.renews_at,
-        waived=waived,
-    )
+    return replace(budget, waived=waived)
 
 
 def waiver_of(budgets: Iterable[BudgetFacts]) -> dict[str, Any]:
@@ -116,7 +122,7 @@ def of_project(project: Project, *, now: datetime) -> tuple[BudgetFacts, ...]:
     if Span.DAY in limits:
         begin = day_of(now)
         facts = _budget(Span.DAY, limits[Span.DAY], mine.filter(created_at__gte=begin), now=now)
-        found.append(_dated(facts, begin))
+        found.append(replace(facts, day=f"{begin:%Y-%m-%d}", renews_at=begin + timedelta(days=1)))
     return tuple(found)
 
 
@@ -125,40 +131,27 @@ def day_of(now: datetime) -> datetime:
     return now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
-def _dated(facts: BudgetFacts, begin: datetime) -> BudgetFacts:
-    return BudgetFacts(
-        span=facts.span,
-        limit=facts.limit,
-        used=facts.used,
-        running=facts.running,
-        day=f"{begin:%Y-%m-%d}",
-        renews_at=begin + timedelta(days=1),
-    )
-
-
 def _budget(span: Span, limit: Limit, turns: QuerySet[Turn], *, now: datetime) -> BudgetFacts:
-    live = [turn for found in _turns(turns.filter(ended_at__isnull=True), now=now).values() for turn in found]
-    used = sum((turn.used for turn in live), used_of(sums(turns.filter(ended_at__isnull=False))))
-    return BudgetFacts(span=span, limit=limit, used=used, running=sum(turn.running for turn in live))
+    row = turns.order_by().aggregate(**sums(now))
+    return BudgetFacts(span=span, limit=limit, used=used_of(row), running=row["running"])
 
 
-def sums(turns: QuerySet[Turn]) -> dict[str, Any]:
-    """The sums of ended turns, for `used_of`."""
-    return turns.order_by().aggregate(**SUMS)
-
-
-# Time is that of ended turns alone: what is live grows, and is read one by one.
-SUMS = {
-    "cost": Sum("cost_usd"),
-    "input": Coalesce(Sum("input_tokens"), 0),
-    "output": Coalesce(Sum("output_tokens"), 0),
-    "time": Sum(F("ended_at") - F("started_at") - F("waited")),
-    "count": Count("pk"),
-}
+def sums(now: datetime) -> dict[str, Any]:
+    """What is summed up of turns, for `used_of`. A turn that waits for an answer has worked until it asked."""
+    until = Case(When(_ASKING, then=F("progress_at")), default=Coalesce("ended_at", Value(now)))
+    working = Q(started_at__isnull=False, ended_at__isnull=True) & ~_ASKING
+    return {
+        "cost": Sum("cost_usd"),
+        "input": Coalesce(Sum("input_tokens"), 0),
+        "output": Coalesce(Sum("output_tokens"), 0),
+        "time": Sum(until - F("started_at") - F("waited"), output_field=DurationField()),
+        "turns": Count("pk"),
+        "running": Count("pk", filter=working),
+    }
 
 
 def used_of(row: Mapping[str, Any]) -> Used:
-    """A row of `SUMS` as what was used."""
+    """A row of `sums` as what was used."""
     return Used(
         cost=row["cost"] or Decimal(0),
         tokens=row["input"] + row["output"],
