@@ -6,7 +6,7 @@ import re
 import secrets
 import uuid
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -302,8 +302,10 @@ def answer(*, task: Task, request_id: str, answer: str, actor: Actor) -> None:
         },
     )
     _next_question(turn, {**turn.request, "answer": words, "answered_by": actor.name})
+    # Until it asked it has worked; since the last word of either side it waited.
+    turn.waited += max(actor.at - turn.progress_at, timedelta())
     turn.progress_at = actor.at
-    turn.save(update_fields=["request", "requests_behind", "progress_at"])
+    turn.save(update_fields=["request", "requests_behind", "progress_at", "waited"])
     _settle_question(task, Trigger.AGENT_NEEDS_INPUT, f"answered: {words[:200]}", actor)
     events.record(
         kind="human.answered", text=f"{actor.name} answered: {words[:200]}", task=task, actor=actor, at=actor.at
