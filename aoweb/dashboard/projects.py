@@ -14,7 +14,7 @@ from django.views.decorators.http import require_safe
 from aoweb.permissions import Verb, verbs_of
 from orchestrator.domain.durations import format_duration
 from orchestrator.models import Project, ProjectWorkflow, Role
-from orchestrator.services import rules
+from orchestrator.services import rule_conflicts, rules
 
 
 def submittable(user: AbstractBaseUser | AnonymousUser) -> QuerySet[Project]:
@@ -53,10 +53,12 @@ def project(request: HttpRequest, key: str) -> HttpResponse:
 
 
 def rule_table(found: Project | None) -> list[dict[str, object]]:
-    """Each trigger with its fields as people read them, and the place that set each."""
+    """Each trigger with its fields as people read them, the place that set each, and why the rule may never do what it says."""
+    conflicts = rule_conflicts.conflicts_in(found)
     return [
         {
             "trigger": str(trigger),
+            "warnings": [one.why for one in conflicts if one.trigger is trigger],
             "fields": [
                 {"name": name, "value": said(field.value), "source": str(field.source)}
                 for name, field in fields.items()

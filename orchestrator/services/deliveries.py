@@ -12,7 +12,7 @@ from django.db.models import Q
 
 from orchestrator import doorbell
 from orchestrator.domain.naming import repository_name
-from orchestrator.models import Delivery, Project, PullRequest
+from orchestrator.models import Delivery, Project, ProjectWorkflow, PullRequest
 from orchestrator.ports import Refused
 from orchestrator.services.references import resolved
 
@@ -59,6 +59,8 @@ def take_in(
     row.save(update_fields=["looked_at"])
     if row.looked_at:
         doorbell.ring("observe_pull_requests", queue_name="effects")
+    if event == "issues":
+        ProjectWorkflow.objects.filter(project__in=projects, poll_at__isnull=False).update(poll_at=now)
     if event == "push" and projects:
         doorbell.ring("look_after_projects", queue_name="control")
     return row
