@@ -349,12 +349,14 @@ class NeedsInput:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """What was used since the last such event: tokens, and money in USD where the agent tells. With `so_far` the figures are those of the
-    whole run up to now, for agents that tell sums."""
+    whole run up to now, for agents that tell sums: they take the place of what was counted request by request. `request` names the one
+    that the figures are of, for agents that tell them with every piece of its answer: it is counted once."""
 
     input_tokens: int = 0
     output_tokens: int = 0
     cost_usd: float = 0.0
     so_far: bool = False
+    request: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -374,6 +376,9 @@ class TurnDone:
 
 
 AgentEvent = Started | Activity | Said | NeedsInput | Usage | Confirmed | TurnDone
+
+
+NO_CONVERSATION = 44
 
 
 class Agent(Protocol):
@@ -406,6 +411,12 @@ class Agent(Protocol):
 
     def read(self, line: bytes) -> Sequence[AgentEvent]:
         """The events in one complete line of output; a line it does not know has none."""
+        ...
+
+    def recall(self, native_id: str) -> tuple[str, ...] | None:
+        """The command that prints, where the agent ran, the names `[message ID]` of all messages that its conversation holds on disk, and
+        ends with the exit code `NO_CONVERSATION` where there is none; None when it keeps none that can be asked. A program that died may have
+        read words that it forgot with its death."""
         ...
 
     def say(self, *, message: str, text: str) -> bytes | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
-from django.db import InterfaceError, OperationalError, close_old_connections
+from django.db import InterfaceError, OperationalError, close_old_connections, connection
 from django.db.models import Q
 from django.utils import timezone
 
@@ -71,7 +71,7 @@ class HostChannel:
                 facts = port.facts(programs=PROGRAMS)
                 observations.host_seen(
                     host=host,
-                    now=timezone.now(),
+                    now=_received_at(host),
                     boot_id=facts.boot_id,
                     boottime=facts.boottime,
                     free_bytes=facts.free_bytes,
@@ -89,7 +89,7 @@ class HostChannel:
             return False
         self._known = look.boot_id == host.boot_id  # what a machine can do may be otherwise after a restart
         observations.host_seen(
-            host=host, now=timezone.now(), boot_id=look.boot_id, boottime=look.boottime, free_bytes=look.free_bytes
+            host=host, now=_received_at(host), boot_id=look.boot_id, boottime=look.boottime, free_bytes=look.free_bytes
         )
         self._take_in(host, port, watched, look)
         return True
@@ -205,13 +205,25 @@ def _lost(one: Watched) -> RunState:
     )
 
 
+def _received_at(host: Host) -> datetime:
+    """When a look is received: by the database's clock where we are on another machine, for a successor is placed by what is written here."""
+    if host.kind != Host.Kind.WORKER:
+        return timezone.now()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        found: datetime = cursor.fetchone()[0]
+    return found
+
+
 def _renew(host: Host, port: HostPort, look: Look) -> None:
-    """Let the agents of another machine live on: for the span after which a successor may be placed, from this look on."""
-    if host.kind == Host.Kind.LOCAL:
+    """Let the agents of another machine live on: for the span after which a successor may be placed, from the last look that was written
+    down. This look may be one that nobody ever hears of, and then the successor does not wait for it."""
+    seen = host.facts.get("boottime")
+    if host.kind == Host.Kind.LOCAL or seen is None or look.boot_id != host.boot_id:
         return
     live = Session.objects.live().filter(host=host, task__project__reassign_after__isnull=False)
     spans = {session.fence: session.task.project.reassign_after for session in live.select_related("task__project")}
-    deadlines = {fence: look.boottime + span.total_seconds() for fence, span in spans.items() if span is not None}
+    deadlines = {fence: seen + span.total_seconds() for fence, span in spans.items() if span is not None}
     if deadlines:
         port.renew(deadlines)
 

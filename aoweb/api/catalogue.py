@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
@@ -20,11 +18,10 @@ from aoweb.api.idempotency import idempotent
 from aoweb.api.pagination import page_of
 from aoweb.api.request_shapes import NewOverride, ProjectParameter
 from aoweb.permissions import Verb
-from orchestrator.domain.conflicts import Conflict
-from orchestrator.domain.durations import format_duration, parse_duration
+from orchestrator.domain.durations import parse_duration
 from orchestrator.domain.rules import Override, Priority, Reply, Trigger
 from orchestrator.models import Notification, Project, Task, Turn
-from orchestrator.services import events, rule_conflicts, rules
+from orchestrator.services import rule_conflicts, rules
 
 
 class Projects(ApiView):
@@ -51,8 +48,11 @@ class Rules(ApiView):
     def get(self, request: Request) -> Response:
         key = self.query(ProjectParameter).get("project")
         project = self.find_project(key) if key else None
-        conflicts = rule_conflicts.conflicts_in(project)
-        results = [_rule(trigger, told, project, conflicts) for trigger, told in rules.explained(project).items()]
+        versions, conflicts = rules.current_versions(project), rule_conflicts.conflicts_in(project)
+        told = rules.explained(project).items()
+        results = [
+            represent.rule(trigger, values, project, versions.get(trigger, 0), conflicts) for trigger, values in told
+        ]
         return Response({"next": None, "previous": None, "results": results})
 
     @writes("rules_update", NewOverride, RuleShape, code=200)
@@ -66,15 +66,15 @@ class Rules(ApiView):
         project = self.find_project(key, Verb.CONFIGURE) if key is not None else None
         override = _override(wanted)
         with transaction.atomic():
-            if rules.set_override(override, project=project):
-                actor = self.actor()
-                text = f"{actor.name} set the rule {override.trigger} of {project or 'all projects'}"
-                events.record(
-                    kind="rule.set", text=text, project=project, actor=actor, at=actor.at, data=_plain_fields(wanted)
-                )
+            actor = self.actor()
+            if rules.set_override(override, project=project, actor=actor):
                 Task.objects.filter(outcome="", **({"project": project} if project else {})).update(wake_at=actor.at)
-        told = rules.explained(project)[override.trigger]
-        return Response(_rule(override.trigger, told, project, rule_conflicts.conflicts_in(project)))
+        told, version = (
+            rules.explained(project)[override.trigger],
+            rules.current_versions(project).get(override.trigger, 0),
+        )
+        conflicts = rule_conflicts.conflicts_in(project)
+        return Response(represent.rule(override.trigger, told, project, version, conflicts))
 
 
 def _override(wanted: dict[str, Any]) -> Override:
@@ -96,33 +96,6 @@ def _override(wanted: dict[str, Any]) -> Override:
         include_summary=wanted.get("include_summary"),
         **read,
     )
-
-
-def _rule(
-    trigger: Trigger, told: dict[str, rules.Explained], project: Project | None, conflicts: Sequence[Conflict]
-) -> dict[str, Any]:
-    values = {name: {"value": _plain(one.value), "from": str(one.source)} for name, one in told.items()}
-    warnings = [one.why for one in conflicts if one.trigger is trigger]
-    return {
-        "trigger": str(trigger),
-        "project": project.key if project else None,
-        "values": values,
-        "warnings": warnings,
-    }
-
-
-def _plain(value: object) -> object:
-    match value:
-        case timedelta():
-            return format_duration(value)
-        case tuple():
-            return [str(one) for one in value]
-        case _:
-            return value
-
-
-def _plain_fields(wanted: dict[str, Any]) -> dict[str, object]:
-    return {name: value for name, value in wanted.items() if value is not None}
 
 
 class Notifications(ApiView):

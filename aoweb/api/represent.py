@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from django.db.models import Count, DecimalField, OuterRef, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Coalesce, JSONObject
 
+from orchestrator.domain.conflicts import Conflict
+from orchestrator.domain.durations import format_duration
+from orchestrator.domain.rules import Rule, Trigger
+from orchestrator.domain.saying import rule_in_words
 from orchestrator.domain.snapshot import PullFacts, SessionFacts, Snapshot, TurnFacts
 from orchestrator.domain.verdicts import review_verdict
-from orchestrator.models import Event, Host, Interruption, Message, Project, PullRequest, Session, Task, Turn
+from orchestrator.models import (
+    DecisionRecord,
+    Event,
+    Host,
+    Interruption,
+    Message,
+    Project,
+    PullRequest,
+    RuleVersion,
+    Session,
+    Task,
+    Turn,
+)
+from orchestrator.services.rules import Explained
 
 _CARD = (
     "id",
@@ -87,6 +105,7 @@ def new_task(row: Task, *, depends_on: Sequence[int]) -> dict[str, Any]:
         "labels": row.labels,
         "depends_on": list(depends_on),
         "agent": row.agent,
+        "reactions": row.own_rules,
         "host": None,
         "branch": row.branch,
         "base_sha": "",
@@ -192,6 +211,7 @@ def interruption(row: Interruption) -> dict[str, Any]:
         "id": row.pk,
         "task": row.task_id,
         "trigger": row.trigger or None,
+        "rule_version": row.rule_version,
         "priority": row.priority,
         "escalation": row.escalation,
         "state": state,
@@ -219,12 +239,62 @@ def event(row: Event) -> dict[str, Any]:
     }
 
 
+def decision(row: DecisionRecord) -> dict[str, Any]:
+    """One decision: facts seen -> rule -> action, or the reason for none, and what was new."""
+    return {"id": row.pk, "at": row.at, "status": row.status, "reason": row.reason, "why": row.why, "made": row.made}
+
+
+def rule(
+    trigger: Trigger,
+    told: Mapping[str, Explained],
+    of: Project | None,
+    version: int,
+    conflicts: Sequence[Conflict] = (),
+) -> dict[str, Any]:
+    """The effective rule of a trigger: in a sentence, and field by field with the place that set it."""
+    effective = Rule(trigger=trigger, version=version, **{name: one.value for name, one in told.items()})  # type: ignore[arg-type]  # field by field
+    values = {name: {"value": _plain(one.value), "from": str(one.source)} for name, one in told.items()}
+    return {
+        "trigger": str(trigger),
+        "project": of.key if of else None,
+        "version": version,
+        "says": rule_in_words(effective),
+        "values": values,
+        "warnings": [one.why for one in conflicts if one.trigger is trigger],
+    }
+
+
+def _plain(value: object) -> object:
+    match value:
+        case timedelta():
+            return format_duration(value)
+        case tuple():
+            return [str(one) for one in value]
+        case _:
+            return value
+
+
+def rule_version(row: RuleVersion) -> dict[str, Any]:
+    """One change of a rule: where, by whom, and what the place said before and after."""
+    return {
+        "version": row.number,
+        "trigger": row.trigger,
+        "project": row.project.key if row.project else None,
+        "task": row.task_id,
+        "before": row.before,
+        "after": row.fields,
+        "at": row.at,
+        "by": row.actor_name,
+    }
+
+
 def message(row: Message) -> dict[str, Any]:
     """Words for the agent, and how far they came."""
     return {
         "id": str(row.pk),
         "text": row.text,
         "trigger": row.trigger or None,
+        "rule_version": row.rule_version,
         "author": row.author.get_username() if row.author else None,
         "turn": row.turn.n if row.turn else None,
         "created_at": row.created_at,

@@ -2,63 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import webbrowser
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from aoweb.cli import printing
 from aoweb.cli.commands import command
 from aoweb.cli.hosts import hosts
+from aoweb.cli.reading import read_file
+from aoweb.cli.rulebook import replay, rules
 from aoweb.cli.service import Failed, Misused, Service
 
 tokens = typer.Typer(help="Make, list and revoke tokens.", no_args_is_help=True)
-NUMBERS = frozenset({"retries"})
-LARGEST_FILE = 500_000
 
 
 class Scope(StrEnum):
     READ = "read"
     WRITE = "write"
-
-
-def rules(
-    service: Service,
-    *,
-    project: Annotated[
-        str | None, typer.Option("--project", "-p", help="The project; else what holds for all.")
-    ] = None,
-    trigger: Annotated[str | None, typer.Option("--trigger", help="One trigger, such as ci-failed.")] = None,
-    change: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="retries=3, auto=false, escalate_after=1h; again for more."),
-    ] = None,
-) -> None:
-    """Show the effective rules and where each field came from, or set a trigger's fields."""
-    if change is not None:
-        if trigger is None:
-            raise Misused("say which rule with --trigger")
-        fields = dict(_field(one) for one in change)
-        service.write("/rules/", {"project": project, "trigger": trigger, **fields}, method="PUT")
-    rows = [row for row in service.get("/rules/", project=project)["results"] if trigger in {None, row["trigger"]}]
-    if service.as_json:
-        printing.as_json({"rules": rows})
-        return
-    for row in rows:
-        told = [
-            (name, one)
-            for name, one in row["values"].items()
-            if one["value"] not in (None, "", False) or one["from"] != "default"
-        ]
-        print(row["trigger"])
-        printing.table([(f"  {name}", json.dumps(one["value"]), one["from"]) for name, one in told])
-        for warning in row["warnings"]:
-            print(f"  warning: {printing.plain(warning)}")
 
 
 def apply(
@@ -73,7 +38,7 @@ def apply(
     ] = None,
 ) -> None:
     """Make the installation say what the file says."""
-    text = _read(file)
+    text = read_file(file)
     if file.suffix.lower() == ".md" or text.startswith("---\n"):
         _apply_workflow(service, file, text, plan=plan, project=project)
         return
@@ -201,6 +166,7 @@ def add_administration(app: typer.Typer) -> None:
     """Register these commands."""
     for name, function in (
         ("rules", rules),
+        ("replay", replay),
         ("apply", apply),
         ("export", export),
         ("schema", schema),
@@ -209,31 +175,3 @@ def add_administration(app: typer.Typer) -> None:
         command(app, name)(function)
     app.add_typer(tokens, name="token")
     app.add_typer(hosts, name="host")
-
-
-def _read(file: Path) -> str:
-    try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text()
-    except OSError as error:
-        raise Failed(f"cannot read {file}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise Failed(f"{file} is not UTF-8: the byte at {error.start} cannot be read") from error
-    if len(text) > LARGEST_FILE:
-        raise Failed(f"{file} is longer than {LARGEST_FILE} characters")
-    return text
-
-
-def _field(text: str) -> tuple[str, Any]:
-    """FIELD=VALUE; an empty value goes back to what is inherited."""
-    name, mark, value = text.partition("=")
-    if not mark or not name:
-        raise Misused(f"{text!r} is not FIELD=VALUE")
-    name = name.strip().replace("-", "_")
-    words = {"true": True, "false": False, "": None}
-    if value in words:
-        return name, words[value]
-    if name in NUMBERS:
-        if not value.isdigit():
-            raise Misused(f"{name} is a whole number")
-        return name, int(value)
-    return name, value.split(",") if name == "action" else value

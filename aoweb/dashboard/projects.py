@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -11,10 +9,11 @@ from django.shortcuts import get_object_or_404, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from aoweb.dashboard import rule_cards
+from aoweb.dashboard.rule_cards import said
 from aoweb.permissions import Verb, verbs_of
-from orchestrator.domain.durations import format_duration
 from orchestrator.models import Project, ProjectWorkflow, Role
-from orchestrator.services import rule_conflicts, rules
+from orchestrator.services import rules
 
 
 def submittable(user: AbstractBaseUser | AnonymousUser) -> QuerySet[Project]:
@@ -43,8 +42,7 @@ def project(request: HttpRequest, key: str) -> HttpResponse:
     context = {
         "project": found,
         "members": found.memberships.select_related("user").order_by("role", "user__username"),
-        "rules": rule_table(found),
-        "fields": rules.FIELDS,
+        "rules": rule_cards.gather(found, None, edits={}),
         "workflow": ProjectWorkflow.objects.filter(project=found).select_related("current").first(),
         "versions": found.workflow_versions.all()[:10],
         "may_configure": Verb.CONFIGURE in verbs_of(request.user, found),
@@ -53,12 +51,10 @@ def project(request: HttpRequest, key: str) -> HttpResponse:
 
 
 def rule_table(found: Project | None) -> list[dict[str, object]]:
-    """Each trigger with its fields as people read them, the place that set each, and why the rule may never do what it says."""
-    conflicts = rule_conflicts.conflicts_in(found)
+    """Each trigger with its fields as people read them, and the place that set each."""
     return [
         {
             "trigger": str(trigger),
-            "warnings": [one.why for one in conflicts if one.trigger is trigger],
             "fields": [
                 {"name": name, "value": said(field.value), "source": str(field.source)}
                 for name, field in fields.items()
@@ -66,18 +62,3 @@ def rule_table(found: Project | None) -> list[dict[str, object]]:
         }
         for trigger, fields in rules.explained(found).items()
     ]
-
-
-def said(value: object) -> str:
-    """A field's value as the file would say it."""
-    match value:
-        case None | "":
-            return "—"
-        case bool():
-            return "yes" if value else "no"
-        case timedelta():
-            return format_duration(value)
-        case tuple():
-            return ", ".join(str(word) for word in value)
-        case _:
-            return str(value)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from orchestrator.domain.actions import (
@@ -39,6 +39,7 @@ from orchestrator.domain.continuing import (
 from orchestrator.domain.issues import Standing
 from orchestrator.domain.prompts import resume_words
 from orchestrator.domain.reactions import LOST_RACE, Reacted, merges, react
+from orchestrator.domain.reasons import Reason
 from orchestrator.domain.rules import Priority, Trigger
 from orchestrator.domain.snapshot import (
     JobFacts,
@@ -70,6 +71,8 @@ class Decision:
     actions: tuple[Action, ...] = ()
     wake_at: datetime | None = None
     why: tuple[str, ...] = ()
+    reasons: tuple[Reason, ...] = ()  # what the rules said; `why` has these as lines, and what goes on without a rule
+    asked_by: Mapping[str, Trigger] = field(default_factory=dict)  # the key of an action -> whose rule asked for it
 
 
 def decide(snapshot: Snapshot) -> Decision:
@@ -103,6 +106,8 @@ def decide(snapshot: Snapshot) -> Decision:
             after=snapshot.now,
         ),
         why=_why(reacted, actions),
+        reasons=_reasons(reacted),
+        asked_by=_asked_by(reacted),
     )
 
 
@@ -245,16 +250,17 @@ def _of_the_pull_request(snapshot: Snapshot, pull: PullFacts) -> Iterator[Action
 
 
 def _answers(snapshot: Snapshot, pull: PullFacts) -> Iterator[Action]:
-    """What people said in a thread is answered once the turn that was told of it is over and published. A commit settles the thread;
-    without one only its people can."""
-    turn = snapshot.turn
-    if turn is None or not turn.published or not at_rest(snapshot) or died(turn) or asks(turn):
+    """What people said in a thread is answered once the agent has been told of it and its turn is over and published: that turn, or the one
+    that went on where it died. A commit made since settles the thread; without one only its people can."""
+    turn, session = snapshot.turn, snapshot.session
+    if turn is None or session is None or not turn.published or not at_rest(snapshot) or died(turn) or asks(turn):
         return
     newest = {comment.thread: comment for comment in pull.comments}
     for thread, comment in newest.items():
         people = comment.trusted and not comment.bot and not comment.ours
-        if people and not comment.resolved and comment.told_in == turn.n:
-            yield AnswerThread(thread=thread, comment=comment.id, turn=turn.n, settles=turn.produced)
+        if people and not comment.resolved and comment.told_in is not None and 0 < comment.told_in <= turn.n:
+            settles = session.published_sha not in {None, comment.told_at}
+            yield AnswerThread(thread=thread, comment=comment.id, turn=turn.n, settles=settles)
 
 
 def _host_deadline(snapshot: Snapshot) -> datetime | None:
@@ -324,6 +330,8 @@ def _wind_down(snapshot: Snapshot, outcome: Outcome) -> Decision:
         actions=tuple(actions),
         wake_at=_earliest([grace, called_at(waits, snapshot), *(one.wake_at for one in closed)], after=snapshot.now),
         why=_why(closed, actions),
+        reasons=_reasons(closed),
+        asked_by=_asked_by(closed),
     )
 
 
@@ -375,8 +383,18 @@ def _last_words(snapshot: Snapshot) -> str:
 
 
 def _why(reacted: list[Reacted], actions: list[Action]) -> tuple[str, ...]:
-    lines = [one.why for one in reacted if one.why]
-    return (*lines, *(f"-> {key_of(action)}" for action in actions if not isinstance(action, Settle)))
+    """What the rules say, then what goes on without a rule."""
+    by_rule = {key_of(action) for one in reacted for action in one.actions}
+    plain = [key for action in actions if not isinstance(action, Settle) and (key := key_of(action)) not in by_rule]
+    return (*map(str, _reasons(reacted)), *(f"-> {key}" for key in plain))
+
+
+def _reasons(reacted: list[Reacted]) -> tuple[Reason, ...]:
+    return tuple(one.why for one in reacted if one.why is not None)
+
+
+def _asked_by(reacted: list[Reacted]) -> dict[str, Trigger]:
+    return {key_of(action): one.memory.trigger for one in reacted for action in one.actions}
 
 
 def _earliest(times: Iterable[datetime | None], *, after: datetime) -> datetime | None:

@@ -125,6 +125,7 @@ class MessageFacts:
     turn: int | None  # the turn that carried it; None while it waits
     confirmed: bool
     by_a_person: bool = False  # words or an answer of a person: an agent at work may be told
+    key: str = ""  # unique within the task: what is told once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +165,7 @@ class CommentFacts:
     ours: bool
     told: bool
     told_in: int | None = None  # the turn that carried it: of this session, or 0 of an earlier one
+    told_at: str = ""  # the branch's head when that turn began
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

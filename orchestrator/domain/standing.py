@@ -101,7 +101,8 @@ def _pull_word(snapshot: Snapshot, holding: Holding) -> Word | None:
     pull = snapshot.pull
     if pull is None or pull.state != "open":
         return None
-    if any(key.startswith(f"merge:{pull.head_sha}:") and _open(job) for key, job in snapshot.jobs.items()):
+    of_this_head = f"merge:{pull.head_sha}:"
+    if any(key.startswith(of_this_head) and _open(job) for key, job in snapshot.jobs.items()):
         return TaskStatus.MERGING, f"{pull.head_sha[:10]} is being merged", ()
     if stopped(snapshot) and _LEFT_UNDONE & holding.keys():
         return TaskStatus.NEEDS_INPUT, _STOPPED, ()
@@ -111,11 +112,11 @@ def _pull_word(snapshot: Snapshot, holding: Holding) -> Word | None:
 def _undone_word(snapshot: Snapshot, pull: PullFacts, holding: Holding) -> Word | None:
     if pull.mergeable is False:
         return TaskStatus.CONFLICTED, "conflicts with its base", pull.conflict_files
-    ci = ci_verdict(pull, snapshot.policy, now=snapshot.now)
-    if ci.word is CI.RED:
-        return TaskStatus.CI_FAILED, "checks failed", tuple(f"{check.name}: {check.conclusion}" for check in ci.failed)
+    if Trigger.CI_FAILED in holding:
+        return TaskStatus.CI_FAILED, "checks failed", holding[Trigger.CI_FAILED].evidence
     if Trigger.CHANGES_REQUESTED in holding:
         return TaskStatus.CHANGES_REQUESTED, "changes are requested", holding[Trigger.CHANGES_REQUESTED].evidence
+    ci = ci_verdict(pull, snapshot.policy, now=snapshot.now)
     if ci.word is CI.PENDING:
         missing = f"not reported yet: {', '.join(ci.missing)}" if ci.missing else "checks are running"
         return TaskStatus.CI_PENDING, missing, ()

@@ -4,12 +4,15 @@ from orchestrator.models.account import ApiToken, IdempotencyRecord, LoginLink
 from orchestrator.models.configuration import GlobalSettings
 from orchestrator.models.delivery import Delivery
 from orchestrator.models.event import DecisionRecord, Event
+from orchestrator.models.gate import Gate
 from orchestrator.models.hook import HookRun
 from orchestrator.models.host import Host, Workspace
 from orchestrator.models.job import Claim, Job, PushIntent
+from orchestrator.models.parcel import Parcel, ParcelPiece
 from orchestrator.models.project import Membership, Project, Role, RuleRow
 from orchestrator.models.pull_request import Check, Comment, Diff, PullRequest, Review
 from orchestrator.models.reaction import Interruption, Notification, NotificationChannel, Reaction
+from orchestrator.models.rule_version import RuleVersion
 from orchestrator.models.session import JournalChunk, Message, Session, Turn
 from orchestrator.models.task import Task
 from orchestrator.models.workflow import ProjectWorkflow, TrackedIssue, WorkflowVersion
@@ -23,6 +26,7 @@ __all__ = [
     "Delivery",
     "Diff",
     "Event",
+    "Gate",
     "GlobalSettings",
     "HookRun",
     "Host",
@@ -35,6 +39,8 @@ __all__ = [
     "Message",
     "Notification",
     "NotificationChannel",
+    "Parcel",
+    "ParcelPiece",
     "Project",
     "ProjectWorkflow",
     "PullRequest",
@@ -43,6 +49,7 @@ __all__ = [
     "Review",
     "Role",
     "RuleRow",
+    "RuleVersion",
     "Session",
     "Task",
     "TrackedIssue",

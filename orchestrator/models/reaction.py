@@ -40,6 +40,9 @@ class Interruption(models.Model):
 
     task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="interruptions")
     trigger = models.CharField(max_length=30, blank=True, choices=choices(Trigger))
+    rule_version = models.PositiveIntegerField(
+        null=True, blank=True, help_text="The version of the rule that asked; empty: no rule did."
+    )
     cause = models.CharField(max_length=300, help_text="The same cause interrupts once.")
     priority = models.CharField(max_length=10, choices=choices(Priority))
     escalation = models.BooleanField(default=False)

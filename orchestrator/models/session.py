@@ -105,6 +105,11 @@ class Turn(models.Model):
     input_tokens = models.PositiveBigIntegerField(default=0)
     output_tokens = models.PositiveBigIntegerField(default=0)
     cost_usd = models.DecimalField(max_digits=12, decimal_places=6, default=0)
+    counted_request = models.CharField(
+        max_length=100,
+        blank=True,
+        help_text="The last request to the model that was counted, until its agent tells the sum.",
+    )
 
     class Meta:
         ordering = ["n"]
@@ -158,6 +163,9 @@ class Message(models.Model):
     session = models.ForeignKey(Session, null=True, on_delete=models.CASCADE, related_name="messages")
     key = models.CharField(max_length=300, help_text="Verb, object and occasion: the same key is the same message.")
     trigger = models.CharField(max_length=30, blank=True, choices=choices(Trigger))
+    rule_version = models.PositiveIntegerField(
+        null=True, blank=True, help_text="The version of the rule that sent it; empty: no rule did."
+    )
     occasion = models.CharField(max_length=200)
     episode = models.PositiveIntegerField(default=0)
     author = models.ForeignKey(

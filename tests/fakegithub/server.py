@@ -9,6 +9,7 @@ import json
 import os
 import random
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ import time
 import urllib.parse
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -33,9 +34,13 @@ _OPERATION = re.compile(r"(?:query|mutation) (\w+)")
 Headers = list[tuple[str, str]]
 
 
+NO_ANSWER = 0
+
+
 @dataclass(slots=True, kw_only=True)
 class Fault:
-    """What goes wrong with the next `times` requests whose "METHOD path" (and name of the query) matches: before the effect, or after it."""
+    """What goes wrong with the next `times` requests whose "METHOD path" (and name of the query) matches: before the effect, or after it.
+    With the status `NO_ANSWER` the line is cut."""
 
     match: str
     status: int
@@ -90,7 +95,8 @@ class FakeGitHub:
         """Let the next matching request go wrong."""
         self.faults.append(Fault(match=match, status=status, **more))
 
-    def fault(self, what: str, *, after: bool) -> Fault | None:
+    def planned(self, what: str, *, after: bool) -> Fault | None:
+        """What a test wants to go wrong with this request."""
         with self.world.lock:
             for one in self.faults:
                 if one.after_the_effect == after and re.search(one.match, what):
@@ -98,7 +104,12 @@ class FakeGitHub:
                     if one.times <= 0:
                         self.faults.remove(one)
                     return one
-            return self.weather.strikes(after=after) if self.weather is not None else None
+            return None
+
+    def fault(self, what: str, *, after: bool) -> Fault | None:
+        """What goes wrong with this request of the API, planned or by the day's weather."""
+        planned = self.planned(what, after=after)
+        return planned or (self.weather.strikes(after=after) if self.weather is not None else None)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -148,6 +159,13 @@ class _Handler(BaseHTTPRequestHandler):
     def _say_json(self, status: int, body: Any, headers: Headers) -> None:
         self._say(status, b"" if body is None else json.dumps(body).encode(), headers)
 
+    def _go_wrong(self, fault: Fault, headers: Headers) -> None:
+        if fault.status == NO_ANSWER:
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+        else:
+            self._say_json(fault.status, {"message": fault.message}, [*headers, *fault.headers.items()])
+
     # --- the API ---
 
     def _api(self, path: str, query: dict[str, str], raw: bytes) -> None:
@@ -163,7 +181,7 @@ class _Handler(BaseHTTPRequestHandler):
         what = f"{what} {named[1]}" if named else what
         fault = github.fault(what, after=False)
         if fault is not None:
-            self._say_json(fault.status, {"message": fault.message}, [*self._limits(resource), *fault.headers.items()])
+            self._go_wrong(fault, self._limits(resource))
             return
         with github.world.lock:
             if github.remaining <= 0:
@@ -173,7 +191,7 @@ class _Handler(BaseHTTPRequestHandler):
             status, body = self._carry_out(path, query, json.loads(raw) if raw else None, who)
         fault = github.fault(what, after=True)
         if fault is not None:
-            self._say_json(fault.status, {"message": fault.message}, [*self._limits(resource), *fault.headers.items()])
+            self._go_wrong(fault, self._limits(resource))
         elif status == 302:
             self._say(302, b"", [("location", str(body)), *self._limits(resource)])
         else:
@@ -251,9 +269,26 @@ class _Handler(BaseHTTPRequestHandler):
             "GIT_CONFIG_NOSYSTEM": "1",
             "HOME": "/nonexistent",
         }
-        before = world.refs()
-        done = subprocess.run(["git", "http-backend"], input=raw, env=environment, capture_output=True, check=False)
-        head, _, body = done.stdout.partition(b"\r\n\r\n")
+        what = f"{self.command} {path}"
+        fault = self.github.planned(what, after=False)
+        if fault is not None:
+            self._go_wrong(fault, [])
+            return
+        pushes = self.command == "POST" and path.endswith("git-receive-pack")
+        with world.lock if pushes else nullcontext():  # two pushes at once are told apart
+            before = world.refs() if pushes else {}
+            done = subprocess.run(["git", "http-backend"], input=raw, env=environment, capture_output=True, check=False)
+            if pushes:
+                world.moved(before)
+        fault = self.github.planned(what, after=True)
+        if fault is not None:
+            self._go_wrong(fault, [])
+        else:
+            self._pass_on(done.stdout)
+
+    def _pass_on(self, said: bytes) -> None:
+        """What a CGI program said, as an answer."""
+        head, _, body = said.partition(b"\r\n\r\n")
         status, kind, headers = 200, "text/plain", []
         for line in head.decode().splitlines():
             name, _, value = line.partition(": ")
@@ -263,8 +298,6 @@ class _Handler(BaseHTTPRequestHandler):
                 kind = value
             elif name:
                 headers.append((name, value))
-        if path.endswith("git-receive-pack") and self.command == "POST":
-            world.moved(before)
         self._say(status, body, headers, kind)
 
 

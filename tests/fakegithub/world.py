@@ -98,12 +98,22 @@ class CheckRun:
     app: str = "github-actions"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Push:
+    """A branch that a push moved. Without a commit before it was made, without one after it was deleted."""
+
+    branch: str
+    before: str | None
+    after: str | None
+
+
 @dataclass(slots=True)
 class World:
     """Everything, under one lock. The methods are what people and runners do; each tells `heard` what it did, as webhooks would."""
 
     git_dir: Path
     heard: list[tuple[str, str, int]] = field(default_factory=list)  # event, action, pull request or issue
+    pushes: list[Push] = field(default_factory=list)
     people: dict[str, str] = field(default_factory=dict)  # login -> admin | write | read | none
     bots: set[str] = field(default_factory=set)
     tokens: dict[str, str] = field(default_factory=dict)  # token -> login
@@ -146,6 +156,9 @@ class World:
             after = self.refs()
             for ref in sorted({*before, *after}):
                 if before.get(ref) != after.get(ref):
+                    self.pushes.append(
+                        Push(branch=ref.removeprefix("refs/heads/"), before=before.get(ref), after=after.get(ref))
+                    )
                     self._moved(ref, after.get(ref))
 
     def _moved(self, ref: str, sha: str | None) -> None:

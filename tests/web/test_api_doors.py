@@ -46,13 +46,15 @@ POSTS = [
     "/escalations/{asked}/acknowledge/",
     "/config/",
     "/hosts/",
+    "/host-links/",
     "/tokens/",
     "/login-links/",
+    "/rules/replay/",
 ]
 GETS = [
     "/tasks/",
     "/tasks/{task}/",
-    *(f"/tasks/{{task}}/{page}/" for page in ("messages", "events", "transcript", "diff", "why")),
+    *(f"/tasks/{{task}}/{page}/" for page in ("messages", "events", "transcript", "diff", "why", "rules")),
     *(
         "/events/",
         "/projects/",
@@ -61,6 +63,7 @@ GETS = [
         "/projects/my-app/workflow/versions/",
         "/projects/my-app/workflow/versions/1/",
         "/rules/",
+        "/rules/versions/",
         "/hosts/",
         "/hosts/local/",
         "/escalations/",
@@ -71,6 +74,7 @@ GETS = [
 OTHERS = [
     ("PUT", "/rules/"),
     ("PUT", "/projects/my-app/workflow/"),
+    ("PATCH", "/tasks/{task}/"),
     ("PATCH", "/hosts/local/"),
     ("DELETE", "/hosts/local/"),
     ("DELETE", "/tokens/{token}/"),

@@ -406,9 +406,7 @@ def test_an_escalation_is_listed_until_it_is_acknowledged(api: Api, project: Pro
 
 def test_the_history_the_reasons_and_the_diff_are_told(api: Api, project: Project) -> None:
     task = a_task(project)
-    DecisionRecord.objects.create(
-        task=task, at=timezone.now(), version=1, snapshot={}, decision={}, why=["red -> send"]
-    )
+    DecisionRecord.objects.create(task=task, at=timezone.now(), version=1, facts=b"", why=["red -> send"])
     assert api.get(f"/tasks/{task.pk}/diff/").body["text"] == ""
     Diff.objects.create(task=task, base_sha="b" * 40, head_sha="a" * 40, text="+x")
 

@@ -183,9 +183,7 @@ def test_an_event_in_the_middle_of_a_line_is_none_and_a_cut_escape_sequence_is_n
 
 
 def test_why_tells_the_decisions(ao: Shell, project: Project) -> None:
-    DecisionRecord.objects.create(
-        task=a_task(project), at=timezone.now(), version=1, snapshot={}, decision={}, why=["red -> send"]
-    )
+    DecisionRecord.objects.create(task=a_task(project), at=timezone.now(), version=1, facts=b"", why=["red -> send"])
 
     assert "  red -> send\n" in ao("why", "my-app#1").stdout
 

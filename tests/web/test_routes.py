@@ -18,7 +18,16 @@ pytestmark = pytest.mark.django_db
 
 PUBLIC = {"login", "login-link", "admin-login", "healthz", "readyz", "file-schema"}
 EVERYBODYS = {"board", "board-more", "new-task", "projects", "logout"}
-OF_A_PROJECT = {"task", "task-diff", "task-transcript", "project", *(f"task-{deed}" for deed in DEEDS)}
+OF_A_PROJECT = {
+    "task",
+    "task-diff",
+    "task-transcript",
+    "task-rules",
+    "task-why",
+    "project",
+    "project-rules",
+    *(f"task-{deed}" for deed in DEEDS),
+}
 OF_STAFF = {"flower", "flower-page"}
 SIGNED = {"github-webhook"}  # asks for a signature instead of a login: see test_webhooks
 # These have a matrix of their own, beside the API; the administration is Django's, and staff only as a whole.

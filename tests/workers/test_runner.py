@@ -15,7 +15,7 @@ from orchestrator.domain.actions import Interrupt
 from orchestrator.domain.rules import Priority
 from orchestrator.models import Interruption, Job, Notification, NotificationChannel, Task
 from orchestrator.ports import Notice, Refused, Unavailable
-from orchestrator.services import jobs, projects, tasks
+from orchestrator.services import projects, promises, tasks
 from orchestrator.services.events import Actor
 from tests.lab import together
 from workers import runner, toolbox
@@ -64,7 +64,7 @@ def task() -> Task:
 
 def _ask(task: Task, cause: str = "agent-stuck:1") -> None:
     ask = Interrupt(trigger=None, cause=cause, priority=Priority.URGENT, escalation=True, question="What now?")
-    jobs.promise([ask], task=task, now=timezone.now())
+    promises.promise([ask], task=task, now=timezone.now())
 
 
 def _channels(*names: str) -> None:

@@ -19,7 +19,8 @@ def must_be_active(session: Session, tools: Toolbox) -> None:
     """Look at the issue once more before an agent is set to work on it: nothing is begun for one that was closed meanwhile. Raises
     `Unavailable` with the reason; the task is decided on anew."""
     tracked = TrackedIssue.objects.filter(task=session.task_id).first()
-    if tracked is None or session.workflow is None:
+    # A machine that joined has no login at the tracker; the tracker is polled in any case.
+    if tracked is None or session.workflow is None or tools.joined:
         return
     workflow = workflow_settings.settings_of(session.workflow)
     tracker = tools.tracker(session.task.project)

@@ -101,8 +101,8 @@ def apply(*, loaded: Loaded, actor: Actor) -> list[Change]:
     changes = planned.changes()
     for one in planned.projects:
         row = _apply_project(one, actor)
-        rules.apply(one.rules, project=row)
-    rules.apply(planned.rules, project=None)
+        rules.apply(one.rules, project=row, actor=actor)
+    rules.apply(planned.rules, project=None, actor=actor)
     channels.apply(planned.channels)
     kept = {"document": planned.document, "text": loaded.text, "applied_at": actor.at}
     GlobalSettings.objects.update_or_create(only=1, defaults=kept)
