@@ -8,6 +8,7 @@ from orchestrator.domain.rules import Override, Trigger
 from orchestrator.models import NotificationChannel, Project
 from orchestrator.services import rule_conflicts, rules
 from orchestrator.services.configuration import applying
+from orchestrator.services.events import Actor
 from tests import shapes
 
 pytestmark = pytest.mark.django_db
@@ -39,7 +40,7 @@ def test_a_rule_for_all_is_warned_of_once_and_that_of_a_project_with_its_own_for
 
 
 def test_what_the_database_holds_already_counts() -> None:
-    rules.set_override(Override(trigger=Trigger.CI_FAILED, escalate_after=9), project=None)
+    rules.set_override(Override(trigger=Trigger.CI_FAILED, escalate_after=9), project=None, actor=Actor(name="ada"))
 
     assert any(
         "escalateAfter: 9 is never reached: retries: 4" in one for one in warned("reactions: {ci-failed: {retries: 4}}")
@@ -52,7 +53,7 @@ def test_a_project_that_is_there_is_judged_with_its_channels_and_its_forge() -> 
         key="a", name="a", remote="/srv/a", default_branch="main", session_prefix="a", scm={"plugin": "local"}
     )
     NotificationChannel.objects.create(name="slack", plugin="slack", priorities=["info"])
-    rules.set_override(Override(trigger=Trigger.BUGBOT_COMMENTS, retries=3), project=project)
+    rules.set_override(Override(trigger=Trigger.BUGBOT_COMMENTS, retries=3), project=project, actor=Actor(name="ada"))
 
     told = {(one.trigger, one.why.partition(":")[0]) for one in rule_conflicts.conflicts_in(project)}
     assert (Trigger.BUGBOT_COMMENTS, "this never fires") in told
