@@ -285,6 +285,22 @@ def test_a_file_is_planned_applied_and_exported(ao: Shell, tmp_path: Path) -> No
     assert ao("apply", "-", stdin=file.read_text()).exit_code == 0
 
 
+def test_a_workflow_is_planned_applied_and_refused_with_its_word(ao: Shell, project: Project, tmp_path: Path) -> None:
+    file = tmp_path / "WORKFLOW.md"
+    file.write_text("---\nagent: {max_turns: 5}\n---\nDo {{ issue.title }}.\n")
+
+    planned = ao("apply", str(file), "--plan")
+    assert "+agent: {max_turns: 5}" in planned.stdout
+    assert planned.stdout.endswith("nothing was changed: this is the plan\n")
+    assert ao("apply", str(file), "--project", "my-app").stdout.endswith("applied: version 1 of my-app\n")
+    assert ao("apply", str(file)).stdout == "nothing to change\n"
+    assert project.workflow_versions.get().source == str(file)
+    file.write_text("Do {{ nothing }}.")
+    failed(ao("apply", str(file)), 1, "template_parse_error", "line 1 of the prompt: nothing is not known")
+    a_project("other")
+    failed(ao("apply", str(file)), 2, "--project", "my-app, other")
+
+
 def test_the_schema_of_the_file_is_printed_for_editors(ao: Shell) -> None:
     assert json.loads(ao("schema").stdout)["properties"]["reactions"]["properties"].keys() >= {"ci-failed"}
 
