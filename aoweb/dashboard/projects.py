@@ -14,7 +14,7 @@ from django.views.decorators.http import require_safe
 from aoweb.permissions import Verb, verbs_of
 from orchestrator.domain.durations import format_duration
 from orchestrator.models import Project, Role
-from orchestrator.services import rules
+from orchestrator.services import calling, rules
 
 
 def submittable(user: AbstractBaseUser | AnonymousUser) -> QuerySet[Project]:
@@ -44,6 +44,7 @@ def project(request: HttpRequest, key: str) -> HttpResponse:
         "project": found,
         "members": found.memberships.select_related("user").order_by("role", "user__username"),
         "rules": rule_table(found),
+        "calling": calling.words_of(calling.plan_of(found)),
         "fields": rules.FIELDS,
         "may_configure": Verb.CONFIGURE in verbs_of(request.user, found),
     }

@@ -7,11 +7,13 @@ from html.parser import HTMLParser
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
+from django.utils import timezone
 
 from aoweb.dashboard import diff
 from aoweb.dashboard.text import markdown, plain
 from aoweb.templatetags.ao import link
-from orchestrator.models import Comment, DecisionRecord, Diff, Event, Message, Review, Task
+from orchestrator.models import Comment, DecisionRecord, Diff, Event, InboxItem, Message, Review, Task
+from orchestrator.services.action_links import links_for, token_of
 from tests.web import claude_scene, scenes
 
 PAYLOADS = (
@@ -98,6 +100,11 @@ def test_payloads_are_inert_on_every_page(payload: str) -> None:
     task = hostile(shop, user, payload)
     client = Client()
     client.force_login(user)
+    asked = task.interruptions.get()
+    told = {"title": payload, "body": f"{payload}\n{payload}", "priority": "urgent", "at": scenes.NOW}
+    InboxItem.objects.create(person=user, interruption=asked, cause="x", **told)
+    (link,) = links_for(asked, nonce=payload, person=user.pk, now=timezone.now())[-1:]
+    pressed = token_of(link)
     paths = (
         "/",
         "/tasks/new/",
@@ -106,6 +113,9 @@ def test_payloads_are_inert_on_every_page(payload: str) -> None:
         "/projects/",
         "/projects/shop/",
         "/board/respond/",
+        "/escalations/",
+        "/inbox/",
+        f"/act/{pressed}/",
         "/?q=" + payload.replace("&", "%26").replace("#", "%23"),
     )
     for path in paths:
