@@ -10,7 +10,7 @@ from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.template.loader import render_to_string
@@ -36,6 +36,7 @@ from orchestrator.models import (
     Project,
     QuietTime,
     RuleRow,
+    RuleVersion,
     Task,
 )
 from orchestrator.services import accounts, calling, channels, rules, settings
@@ -76,6 +77,19 @@ def _words(change: dict[str, Any]) -> str:
     return " ".join(
         [verb, *(str(facts[key]) for key in ("name", "object") if key in facts), *map(str, facts.get("fields", []))]
     )
+
+
+class ReadOnly(ModelAdmin):
+    """Rows that the system writes, for looking."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:  # noqa: ARG002
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:  # noqa: ARG002
+        return False
 
 
 @admin.register(Group)
@@ -183,9 +197,39 @@ class RuleAdmin(Told):
     list_filter = ("trigger", "project")
     readonly_fields = ("effective",)
 
+    def save_model(self, request: HttpRequest, obj: RuleRow, form: Any, change: bool) -> None:
+        with transaction.atomic():
+            before = (
+                RuleRow.objects.select_for_update(of=("self",)).filter(pk=obj.pk).select_related("project").first()
+                if change
+                else None
+            )
+            super().save_model(request, obj, form, change)
+            rules.note_row(before=before, after=obj, actor=actor_of(request))
+
+    def delete_model(self, request: HttpRequest, obj: RuleRow) -> None:
+        with transaction.atomic():
+            rules.note_row(before=obj, after=None, actor=actor_of(request))
+            super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[RuleRow]) -> None:
+        with transaction.atomic():
+            for row in queryset.select_related("project"):
+                rules.note_row(before=row, after=None, actor=actor_of(request))
+            super().delete_queryset(request, queryset)
+
     @admin.display(description="What holds now, all places together")
     def effective(self, row: RuleRow) -> SafeString:
         return rules_as_html(row.project if row.pk else None)
+
+
+@admin.register(RuleVersion)
+class RuleVersionAdmin(ReadOnly):
+    """Every change of the rules, wherever it was made."""
+
+    list_display = ("number", "at", "trigger", "project", "task", "actor_name", "before", "fields")
+    list_filter = ("trigger", "project")
+    list_select_related = ("project", "task__project")
 
 
 @admin.register(Host)
@@ -196,8 +240,9 @@ class HostAdmin(Told):
     list_filter = ("kind", "draining")
     readonly_fields = (
         *("folder", "boot_id", "facts", "seen_at", "silent_since", "trouble", "channel_holder", "channel_until"),
-        "removed_at",
+        *("removed_at", "joined_at", "link_until"),
     )
+    exclude = ("link_digest", "machine_digest")
 
 
 @admin.register(NotificationChannel)
@@ -230,19 +275,6 @@ class QuietTimeAdmin(Told):
     form = QuietTimeForm
     list_display = ("person", "start", "end", "zone")
     autocomplete_fields = ("person",)
-
-
-class ReadOnly(ModelAdmin):
-    """Rows that the system writes, for looking."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:  # noqa: ARG002
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:  # noqa: ARG002
-        return False
 
 
 @admin.register(ApiToken)

@@ -11,7 +11,7 @@ from django.utils import timezone
 from orchestrator.domain.actions import Interrupt
 from orchestrator.domain.rules import Priority, Trigger
 from orchestrator.models import Interruption, Job, Membership, Notification, NotificationChannel, Project, Role, Task
-from orchestrator.services import jobs, projects, tasks
+from orchestrator.services import projects, promises, tasks
 from orchestrator.services.events import Actor
 
 
@@ -60,7 +60,7 @@ def ask(
         question=question,
         evidence=("the check unit failed",),
     )
-    jobs.promise([asking], task=task, now=timezone.now())
+    promises.promise([asking], task=task, now=timezone.now())
     return Interruption.objects.get(task=task, cause=cause)
 
 

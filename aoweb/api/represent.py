@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from django.db.models import Count, DecimalField, OuterRef, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Coalesce, JSONObject
+from django.utils import timezone
 
+from orchestrator.domain.conflicts import Conflict
+from orchestrator.domain.durations import format_duration
+from orchestrator.domain.rules import Rule, Trigger
+from orchestrator.domain.saying import rule_in_words
 from orchestrator.domain.snapshot import PullFacts, SessionFacts, Snapshot, TurnFacts
 from orchestrator.domain.verdicts import review_verdict
 from orchestrator.models import (
+    DecisionRecord,
     Event,
     Host,
     InboxItem,
@@ -20,10 +27,13 @@ from orchestrator.models import (
     NotificationChannel,
     Project,
     PullRequest,
+    RuleVersion,
     Session,
     Task,
     Turn,
 )
+from orchestrator.services import forges
+from orchestrator.services.rules import Explained
 
 _CARD = (
     "id",
@@ -100,6 +110,7 @@ def new_task(row: Task, *, depends_on: Sequence[int]) -> dict[str, Any]:
         "labels": row.labels,
         "depends_on": list(depends_on),
         "agent": row.agent,
+        "reactions": row.own_rules,
         "host": None,
         "branch": row.branch,
         "base_sha": "",
@@ -204,6 +215,7 @@ def interruption(row: Interruption) -> dict[str, Any]:
         "id": row.pk,
         "task": row.task_id,
         "trigger": row.trigger or None,
+        "rule_version": row.rule_version,
         "priority": row.priority,
         "escalation": row.escalation,
         "state": row.state,
@@ -286,12 +298,58 @@ def event(row: Event) -> dict[str, Any]:
     }
 
 
+def decision(row: DecisionRecord) -> dict[str, Any]:
+    """One decision: facts seen -> rule -> action, or the reason for none, and what was new."""
+    return {"id": row.pk, "at": row.at, "status": row.status, "reason": row.reason, "why": row.why, "made": row.made}
+
+
+def rule(
+    trigger: Trigger, told: Mapping[str, Explained], of: Project | None, version: int, conflicts: Iterable[Conflict]
+) -> dict[str, Any]:
+    """The effective rule of a trigger: in a sentence, and field by field with the place that set it."""
+    effective = Rule(trigger=trigger, version=version, **{name: one.value for name, one in told.items()})  # type: ignore[arg-type]  # field by field
+    values = {name: {"value": _plain(one.value), "from": str(one.source)} for name, one in told.items()}
+    return {
+        "trigger": str(trigger),
+        "project": of.key if of else None,
+        "version": version,
+        "says": rule_in_words(effective),
+        "values": values,
+        "warnings": [one.why for one in conflicts if one.trigger is trigger],
+    }
+
+
+def _plain(value: object) -> object:
+    match value:
+        case timedelta():
+            return format_duration(value)
+        case tuple():
+            return [str(one) for one in value]
+        case _:
+            return value
+
+
+def rule_version(row: RuleVersion) -> dict[str, Any]:
+    """One change of a rule: where, by whom, and what the place said before and after."""
+    return {
+        "version": row.number,
+        "trigger": row.trigger,
+        "project": row.project.key if row.project else None,
+        "task": row.task_id,
+        "before": row.before,
+        "after": row.fields,
+        "at": row.at,
+        "by": row.actor_name,
+    }
+
+
 def message(row: Message) -> dict[str, Any]:
     """Words for the agent, and how far they came."""
     return {
         "id": str(row.pk),
         "text": row.text,
         "trigger": row.trigger or None,
+        "rule_version": row.rule_version,
         "author": row.author.get_username() if row.author else None,
         "turn": row.turn.n if row.turn else None,
         "created_at": row.created_at,
@@ -317,10 +375,16 @@ def project(row: Project) -> dict[str, Any]:
         "max_sessions": row.max_sessions,
         "paused": row.paused,
         "notice": row.notice,
+        "forge_wait": _forge_wait(row),
         "base_sha": row.base_sha,
         "mirrored_at": row.mirrored_at,
         "created_at": row.created_at,
     }
+
+
+def _forge_wait(row: Project) -> dict[str, Any] | None:
+    wait = forges.wait_of(row, now=timezone.now())
+    return {"until": wait.until, "writes_go_on": wait.writes_go_on, "words": wait.words} if wait is not None else None
 
 
 def host(row: Host, live: int, *, whole: bool) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +13,8 @@ import typer
 from aoweb.cli import printing
 from aoweb.cli.administration import add_administration
 from aoweb.cli.commands import command
+from aoweb.cli.naming import task_id
+from aoweb.cli.rulebook import own_rules
 from aoweb.cli.service import Misused, Service
 from aoweb.cli.transcript import Telling
 
@@ -44,7 +47,7 @@ def status(
 ) -> None:
     """Say what is going on, or everything about one task."""
     if task is not None:
-        _show(service, service.get(f"/tasks/{_id(service, task)}/"))
+        _show(service, service.get(f"/tasks/{task_id(service, task)}/"))
         return
     rows = list(service.pages("/tasks/", project=project, open=None if everything else "true"))
     if service.as_json:
@@ -79,13 +82,18 @@ def spawn(
     depends_on: Annotated[
         list[str] | None, typer.Option("--depends-on", help="A task that must end first; again for more.")
     ] = None,
+    rules: Annotated[
+        Path | None,
+        typer.Option("--rules", metavar="FILE", help="Reactions for this task alone, as in agent-orchestrator.yaml."),
+    ] = None,
     key: Annotated[str | None, typer.Option("--key", help="The same key again is the same task.")] = None,
 ) -> None:
     """Hand in a task."""
     wanted: dict[str, Any] = {"project": project or _only_project(service), "title": title, "priority": priority}
     wanted |= {"body": _words(body)} if body is not None else {}
     wanted |= {name: value for name, value in (("issue", issue), ("agent", agent), ("labels", label)) if value}
-    wanted["depends_on"] = [_id(service, one) for one in depends_on or []]
+    wanted["depends_on"] = [task_id(service, one) for one in depends_on or []]
+    wanted |= {"reactions": own_rules(rules)} if rules is not None else {}
     made = service.write("/tasks/", wanted, key=key)
     _done(service, made, f"{made['key']} ({made['id']}) {made['status']}: {made['title']}")
 
@@ -98,7 +106,7 @@ def send(
     text: Annotated[str, typer.Argument(help="Your words; - reads standard input.")],
 ) -> None:
     """Say something to the agent."""
-    made = service.write(f"/tasks/{_id(service, task)}/messages/", {"text": _words(text)})
+    made = service.write(f"/tasks/{task_id(service, task)}/messages/", {"text": _words(text)})
     _done(service, made, "sent")
 
 
@@ -111,7 +119,7 @@ def answer(
     request: Annotated[str | None, typer.Option("--request", help="Which question; else the open one.")] = None,
 ) -> None:
     """Answer what the agent asked."""
-    pk = _id(service, task)
+    pk = task_id(service, task)
     asked = request or (service.get(f"/tasks/{pk}/")["request"] or {}).get("id")
     if asked is None:
         raise Misused(f"the agent of {task} asks nothing at the moment")
@@ -127,7 +135,7 @@ def logs(
     raw: Annotated[bool, typer.Option("--raw", help="As the agent's program wrote it, line by line.")] = False,
 ) -> None:
     """Print what the agent did, all turns."""
-    pk = _id(service, task)
+    pk = task_id(service, task)
     told = [
         part
         for turn in service.get(f"/tasks/{pk}/transcript/")["turns"]
@@ -167,15 +175,20 @@ def why(
     task: TaskArgument,
     limit: Annotated[int, typer.Option("--limit", min=1, max=500, help="How many.")] = 10,
 ) -> None:
-    """Say what was decided and why, the newest first."""
-    page = service.get(f"/tasks/{_id(service, task)}/why/", limit=limit)
+    """Say what a task waits for now, and what was decided and why, the newest first."""
+    page = service.get(f"/tasks/{task_id(service, task)}/why/", limit=limit)
     if service.as_json:
         printing.as_json(page)
         return
+    print(printing.plain(page["now"]["sentence"]))
+    for line in page["now"]["why"]:
+        print(f"  {printing.plain(line)}")
     for row in page["results"]:
-        print(row["at"])
+        print(printing.plain(f"\n{row['at'][:19]}  {row['status']}: {row['reason']}"))
         for line in row["why"]:
             print(f"  {printing.plain(line)}")
+        for key in row["made"]:
+            print(f"  made {printing.plain(key)}")
 
 
 @command(app, "review")
@@ -193,7 +206,7 @@ def review(
     """Review the head of a task's pull request."""
     comments = [_comment(one) for one in comment or []]
     wanted = {"decision": decision, "body": _words(body), "comments": comments, "head_sha": head}
-    made = service.write(f"/tasks/{_id(service, task)}/review/", wanted)
+    made = service.write(f"/tasks/{task_id(service, task)}/review/", wanted)
     _done(service, made, f"{made['decision']} at {made['head_sha'][:10]}")
 
 
@@ -286,19 +299,6 @@ def resolve(
     _done(service, body, "resolved")
 
 
-def _id(service: Service, task: str) -> int:
-    """A task's id from what was typed."""
-    if task.isascii() and task.isdigit() and len(task) <= 18:
-        return int(task)
-    project, mark, number = task.rpartition("#")
-    if not mark or not project or not number.isdigit():
-        raise Misused(f"{task!r} is not a task: give its id, or its key such as my-app#12")
-    rows = service.get("/tasks/", project=project, number=number)["results"]
-    if not rows:
-        raise Misused(f"there is no task {task}")
-    return int(rows[0]["id"])
-
-
 def _only_project(service: Service) -> str:
     keys = [row["key"] for row in service.get("/projects/")["results"]]
     if len(keys) != 1:
@@ -323,7 +323,7 @@ def _comment(text: str) -> dict[str, Any]:
 
 
 def _press(service: Service, task: str, deed: str, outcome: str) -> None:
-    body = service.write(f"/tasks/{_id(service, task)}/{deed}/")
+    body = service.write(f"/tasks/{task_id(service, task)}/{deed}/")
     _done(service, body, f"{body['key']} {outcome}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from django.contrib import messages
@@ -18,6 +18,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from aoweb.dashboard.actor import actor_of
+from aoweb.dashboard.reasons import Origin
+from aoweb.dashboard.task_page import Asked
 from aoweb.permissions import Verb, verbs_of
 from orchestrator.domain.durations import parse_duration
 from orchestrator.domain.rules import Priority
@@ -57,6 +59,7 @@ class Line:
     press: str
     next: str
     may_drive: bool
+    origin: Origin | None = None
 
     @property
     def tone(self) -> str:
@@ -126,6 +129,12 @@ def _page(request: HttpRequest, *, problem: str = "", status: int = 200) -> Http
         "here": request.get_full_path() if request.method == "GET" else reverse("escalations"),
     }
     return render(request, "ao/escalations.html", context, status=status)
+
+
+def lines_of_task(request: HttpRequest, asked: Sequence[Asked]) -> list[Line]:
+    """What is asked about one task, with where it came from."""
+    lines = lines_of(request, [one.row for one in asked])
+    return [replace(line, origin=one.origin) for line, one in zip(lines, asked, strict=True)]
 
 
 def lines_of(request: HttpRequest, rows: Sequence[Interruption]) -> list[Line]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
+from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from aoweb.dashboard import rule_cards
+from aoweb.dashboard.rule_cards import said
 from aoweb.permissions import Verb, verbs_of
-from orchestrator.domain.durations import format_duration
-from orchestrator.models import Project, Role
-from orchestrator.services import calling, rules
+from orchestrator.models import Project, ProjectWorkflow, Role
+from orchestrator.services import calling, forges, rules
 
 
 def submittable(user: AbstractBaseUser | AnonymousUser) -> QuerySet[Project]:
@@ -42,10 +42,12 @@ def project(request: HttpRequest, key: str) -> HttpResponse:
     found = get_object_or_404(Project.objects.visible_to(request.user), key=key)
     context = {
         "project": found,
+        "forge_wait": forges.wait_of(found, now=timezone.now()),
         "members": found.memberships.select_related("user").order_by("role", "user__username"),
-        "rules": rule_table(found),
+        "rules": rule_cards.gather(found, None, edits={}),
+        "workflow": ProjectWorkflow.objects.filter(project=found).select_related("current").first(),
+        "versions": found.workflow_versions.all()[:10],
         "calling": calling.words_of(calling.plan_of(found)),
-        "fields": rules.FIELDS,
         "may_configure": Verb.CONFIGURE in verbs_of(request.user, found),
     }
     return render(request, "ao/project.html", context)
@@ -63,18 +65,3 @@ def rule_table(found: Project | None) -> list[dict[str, object]]:
         }
         for trigger, fields in rules.explained(found).items()
     ]
-
-
-def said(value: object) -> str:
-    """A field's value as the file would say it."""
-    match value:
-        case None | "":
-            return "—"
-        case bool():
-            return "yes" if value else "no"
-        case timedelta():
-            return format_duration(value)
-        case tuple():
-            return ", ".join(str(word) for word in value)
-        case _:
-            return str(value)

@@ -46,7 +46,7 @@ def _page(
         "task": found,
         "typed": typed or {},
         "problem": problem,
-        "lines": escalations.lines_of(request, page.interruptions),
+        "lines": escalations.lines_of_task(request, page.interruptions),
         "snoozes": escalations.SNOOZES,
         "here": reverse("task", args=[found.pk]),
     }

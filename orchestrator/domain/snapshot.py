@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from orchestrator.domain.issues import Standing
 from orchestrator.domain.rules import Rule, Trigger
 from orchestrator.domain.status import Outcome
 
@@ -35,6 +36,17 @@ class TurnEnd(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IssueStanding:
+    """What the issue of a task means for it, since when, and why."""
+
+    identifier: str
+    state: str
+    standing: Standing
+    since: datetime
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskFacts:
     id: int
     number: int
@@ -50,6 +62,12 @@ class TaskFacts:
     unread_issue: str = ""  # an issue whose words are not known yet
     waiting_for: str = ""  # what the last placement said about a queued task
     paused: bool = False
+    issue: IssueStanding | None = None  # the issue that it was made of by itself
+
+    @property
+    def held_by_issue(self) -> bool:
+        """Its issue is not to be worked on: nothing is begun for it, and what is under way is stopped and kept."""
+        return self.issue is not None and self.issue.standing is not Standing.ACTIVE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +94,8 @@ class TurnFacts:
     request: RequestFacts | None = None
     detail: str = ""
     last_words: str = ""
+    ended_at: datetime | None = None
+    heard: bool = True  # its program has said something
     done_at: datetime | None = None  # when the agent said that it is over; its program may be waiting for more
 
 
@@ -105,6 +125,7 @@ class MessageFacts:
     turn: int | None  # the turn that carried it; None while it waits
     confirmed: bool
     by_a_person: bool = False  # words or an answer of a person: an agent at work may be told
+    key: str = ""  # unique within the task: what is told once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +165,7 @@ class CommentFacts:
     ours: bool
     told: bool
     told_in: int | None = None  # the turn that carried it: of this session, or 0 of an earlier one
+    told_at: str = ""  # the branch's head when that turn began
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +217,8 @@ class InterruptionFacts:
     cause: str
     open: bool  # neither resolved, nor has its cause been seen to be gone
     escalation: bool
+    gone: bool = False  # its cause is gone, and it waits for a person nevertheless
+    calls: bool = False  # it asks for a person now: nobody has taken it on or put it off
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +233,10 @@ class Policy:
     cleanup_grace: timedelta = timedelta(minutes=5)
     reassign_after: timedelta | None = timedelta(minutes=15)
     resumes: int = 3
+    longest_retry_wait: timedelta | None = (
+        None  # a dead agent is resumed after a wait that grows up to this; None: at once
+    )
+    max_turns: int | None = None  # how many turns a session may have until a person says retry
     patience: timedelta = timedelta(minutes=10)  # how long a job may wait for the outside before a human is called
     settle_after: timedelta = timedelta(seconds=60)
 

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from django.db import connection, models
 from django.db.models import Q
 
+from orchestrator.domain.rules import Trigger
 from orchestrator.domain.snapshot import JobState
 from orchestrator.models.project import choices
 from orchestrator.models.session import Session
@@ -93,6 +94,10 @@ class Job(models.Model):
     key = models.CharField(max_length=340, unique=True)
     verb = models.CharField(max_length=30)
     action = models.JSONField(help_text="The action's fields.")
+    trigger = models.CharField(
+        max_length=30, blank=True, choices=choices(Trigger), help_text="Whose rule asked for it."
+    )
+    rule_version = models.PositiveIntegerField(null=True, blank=True)
     queue = models.CharField(max_length=80)
     state = models.CharField(max_length=12, choices=choices(JobState), default=JobState.PROMISED.value)
     run_at = models.DateTimeField()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from django.conf import settings
@@ -42,6 +43,18 @@ class InterruptionQuerySet(models.QuerySet["Interruption"]):
         """What is not over: open, acknowledged or snoozed."""
         return self.filter(resolved_at__isnull=True)
 
+    def of(self, tasks: Iterable[Task]) -> InterruptionQuerySet:
+        """What was asked about these tasks."""
+        return self.filter(task__in=tasks)
+
+    def gone(self) -> InterruptionQuerySet:
+        """What waits for a person though its cause has gone."""
+        return self.filter(cleared_at__isnull=False, resolved_at__isnull=True)
+
+    def standing(self) -> InterruptionQuerySet:
+        """What was asked and needs not be asked again."""
+        return self.exclude(cleared_at__isnull=False, resolved_at__isnull=True)
+
     def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> InterruptionQuerySet:
         """What was asked about tasks of projects that the user may see."""
         if getattr(user, "is_superuser", False):
@@ -66,6 +79,9 @@ class Interruption(models.Model):
 
     task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="interruptions")
     trigger = models.CharField(max_length=30, blank=True, choices=choices(Trigger))
+    rule_version = models.PositiveIntegerField(
+        null=True, blank=True, help_text="The version of the rule that asked; empty: no rule did."
+    )
     cause = models.CharField(max_length=300, help_text="The same cause interrupts once.")
     priority = models.CharField(max_length=10, choices=choices(Priority))
     escalation = models.BooleanField(default=False)

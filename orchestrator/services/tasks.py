@@ -16,12 +16,12 @@ from orchestrator import doorbell
 from orchestrator.domain.actions import EndSession
 from orchestrator.domain.naming import branch_for
 from orchestrator.domain.prompts import fenced, one_line, plain
-from orchestrator.domain.rules import Trigger
+from orchestrator.domain.rules import Override, Trigger
 from orchestrator.domain.snapshot import JobState
 from orchestrator.domain.triggers import Hold, held_triggers
 from orchestrator.models import Interruption, Job, Message, Project, Session, Task, Turn
 from orchestrator.ports import Issue
-from orchestrator.services import events, jobs, snapshots
+from orchestrator.services import events, promises, rules, snapshots
 from orchestrator.services.events import Actor
 
 TITLE_LENGTH = 300
@@ -60,6 +60,7 @@ def submit(
     priority: int = 0,
     labels: Sequence[str] = (),
     depends_on: Sequence[int] = (),
+    reactions: Sequence[Override] = (),
     idempotency_key: str | None = None,
 ) -> tuple[Task, bool]:
     """Accept a task. The second value is False when the same `idempotency_key` had been accepted before. Raises `InvalidTask`.
@@ -90,6 +91,7 @@ def submit(
                 idempotency_key,
                 actor,
             )
+            _set_rules(task, reactions, actor)
     except IntegrityError:
         if not idempotency_key:
             raise
@@ -141,6 +143,38 @@ def _create(
     doorbell.ring("place_tasks", queue_name="control")
     doorbell.ring_board(task=task.pk, project=project.pk, version=task.version)
     return task
+
+
+@transaction.atomic
+def set_rules(*, task: Task, reactions: Sequence[Override], actor: Actor) -> Task:
+    """Make these all that the task sets about reactions by itself; what it does not set is its project's. Answers the task as it is then."""
+    task = _locked(task)
+    _still_open(task)
+    if _set_rules(task, reactions, actor):
+        events.touch(task=task)
+        _wake(task, actor)
+    return task
+
+
+def _set_rules(task: Task, reactions: Sequence[Override], actor: Actor) -> bool:
+    """Each trigger whose rule differs is a version of its own."""
+    before = {override.trigger: override for override in rules.overrides_in(task.own_rules)}
+    after = {override.trigger: override for override in reactions}
+    changed = [
+        rules.note_change(
+            before=before.get(trigger, Override(trigger=trigger)),
+            after=after.get(trigger, Override(trigger=trigger)),
+            project=task.project,
+            task=task,
+            actor=actor,
+        )
+        for trigger in Trigger
+        if trigger in before or trigger in after
+    ]
+    if any(changed):
+        task.own_rules = {str(trigger): rules.written(override) for trigger, override in after.items()}
+        task.save(update_fields=["own_rules"])
+    return any(changed)
 
 
 def _placeholder(issue: str) -> str:
@@ -371,7 +405,7 @@ def restart(*, task: Task, actor: Actor) -> None:
     if live is None:
         raise NotNow(f"{task} has no session to restart: it waits for a host")
     Session.objects.filter(pk=live.pk).update(ended_at=actor.at, end_reason=f"{actor.name} restarted it")
-    jobs.promise([EndSession(session=live.pk)], task=task, now=actor.at)
+    promises.promise([EndSession(session=live.pk)], task=task, now=actor.at)
     Task.objects.filter(pk=task.pk).update(attempt=F("attempt") + 1)
     events.record(
         kind="session.restarted", text=f"{actor.name} restarted the agent", task=task, actor=actor, at=actor.at

@@ -13,7 +13,7 @@ from django.utils import timezone
 from orchestrator.domain.actions import Settle
 from orchestrator.domain.rules import Priority, Trigger
 from orchestrator.models import Event, InboxItem, Interruption, Notification, Role, Task
-from orchestrator.services import calls, escalations, jobs
+from orchestrator.services import calls, escalations, promises
 from orchestrator.services.events import Actor
 from orchestrator.services.reconcile import reconcile
 from orchestrator.services.tasks import InvalidTask, NotNow
@@ -50,7 +50,7 @@ def actor(user: User) -> Actor:
 
 
 def settle(task: Task, cause: str) -> None:
-    jobs.promise([Settle(cause=cause)], task=task, now=timezone.now())
+    promises.promise([Settle(cause=cause)], task=task, now=timezone.now())
 
 
 # --- By time ------------------------------------------------------------------------------------------------------------------------------

@@ -49,18 +49,24 @@ POSTS = [
     "/inbox/read/",
     "/config/",
     "/hosts/",
+    "/host-links/",
     "/tokens/",
     "/login-links/",
+    "/rules/replay/",
 ]
 GETS = [
     "/tasks/",
     "/tasks/{task}/",
-    *(f"/tasks/{{task}}/{page}/" for page in ("messages", "events", "transcript", "diff", "why")),
+    *(f"/tasks/{{task}}/{page}/" for page in ("messages", "events", "transcript", "diff", "why", "rules")),
     *(
         "/events/",
         "/projects/",
         "/projects/my-app/",
+        "/projects/my-app/workflow/",
+        "/projects/my-app/workflow/versions/",
+        "/projects/my-app/workflow/versions/1/",
         "/rules/",
+        "/rules/versions/",
         "/hosts/",
         "/hosts/local/",
         "/escalations/",
@@ -72,6 +78,8 @@ GETS = [
 ]
 OTHERS = [
     ("PUT", "/rules/"),
+    ("PATCH", "/tasks/{task}/"),
+    ("PUT", "/projects/my-app/workflow/"),
     ("PATCH", "/hosts/local/"),
     ("DELETE", "/hosts/local/"),
     ("DELETE", "/tokens/{token}/"),
@@ -135,7 +143,9 @@ def test_every_address_is_in_these_lists() -> None:
         for path in [*POSTS, *GETS, *(p for _, p in OTHERS)]
     }
     known = {
-        path.replace("/projects/my-app/", "/projects/<slug:key>/").replace("/hosts/local/", "/hosts/<slug:name>/")
+        path.replace("/projects/my-app/", "/projects/<slug:key>/")
+        .replace("/versions/1/", "/versions/<row:number>/")
+        .replace("/hosts/local/", "/hosts/<slug:name>/")
         for path in known
     }
 

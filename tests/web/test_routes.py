@@ -17,11 +17,20 @@ from tests.web import scenes
 
 pytestmark = pytest.mark.django_db
 
-PUBLIC = {"login", "login-link", "admin-login", "healthz", "readyz"}
+PUBLIC = {"login", "login-link", "admin-login", "healthz", "readyz", "file-schema"}
 EVERYBODYS = {"board", "board-more", "new-task", "projects", "logout", "escalations", "waiting"}
 EVERYBODYS |= {"inbox", "inbox-read", "inbox-quiet"}
 DRIVING = {*(f"task-{deed}" for deed in DEEDS), *(f"escalation-{deed}" for deed in escalations.DEEDS)}
-OF_A_PROJECT = {"task", "task-diff", "task-transcript", "project", *DRIVING}
+OF_A_PROJECT = {
+    "task",
+    "task-diff",
+    "task-transcript",
+    "task-rules",
+    "task-why",
+    "project",
+    "project-rules",
+    *DRIVING,
+}
 OF_STAFF = {"flower", "flower-page"}
 SIGNED = {
     "github-webhook",
@@ -219,3 +228,11 @@ def test_a_superuser_makes_a_login_link_that_works_and_other_staff_does_not() ->
     guest = Client()
     assert guest.post(path.group()).status_code == 302
     assert guest.session["_auth_user_id"] == str(ada.pk)
+
+
+def test_an_editor_reads_the_schema_of_the_file_without_a_login() -> None:
+    response = Client().get("/schema/agent-orchestrator.json")
+
+    assert (response.status_code, response["Content-Type"]) == (200, "application/schema+json")
+    assert response.json()["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert Client().post("/schema/agent-orchestrator.json").status_code == 405

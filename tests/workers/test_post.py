@@ -17,7 +17,7 @@ from orchestrator.domain.rules import Priority
 from orchestrator.models import Event, InboxItem, Interruption, Job, Notification, NotificationChannel, QuietTime, Task
 from orchestrator.ports import Notice, Refused, Unavailable
 from orchestrator.services import channels as channel_states
-from orchestrator.services import escalations, jobs, tasks
+from orchestrator.services import escalations, promises, tasks
 from orchestrator.services.events import Actor
 from tests.calling import a_task, a_team, ask, channel, let_pass
 from tests.lab import together
@@ -332,7 +332,7 @@ def a_thousand(task: Task) -> None:
             )
             for n in range(4)
         ]
-        jobs.promise(asks, task=one, now=timezone.now())
+        promises.promise(asks, task=one, now=timezone.now())
 
 
 def hooks(good: Receiver, hanging: str) -> None:
@@ -359,7 +359,7 @@ def test_a_thousand_messages_with_one_channel_hanging_and_one_dead_reach_the_goo
         assert Job.objects.filter(queue=hung.queue, state="claimed").exists()
         worked = time.monotonic()
         asked = ask(task)
-        jobs.promise([ReadIssue(reference="#1", attempt=0)], task=task, now=timezone.now())
+        promises.promise([ReadIssue(reference="#1", attempt=0)], task=task, now=timezone.now())
         assert runner.run_due(queues=["control", "effects"], tools=toolbox.real()) == 1
         assert time.monotonic() - worked < 2
         assert InboxItem.objects.filter(interruption=asked, person__username="ada").exists()

@@ -11,7 +11,7 @@ from django.utils import timezone
 from orchestrator.domain.actions import ReadIssue
 from orchestrator.models import Job, Project, Task
 from orchestrator.ports import Issue, Refused, Unavailable
-from orchestrator.services import jobs, projects, tasks
+from orchestrator.services import projects, promises, tasks
 from orchestrator.services.events import Actor
 from workers import runner, toolbox
 from workers.toolbox import Toolbox
@@ -57,13 +57,13 @@ def task() -> Task:
 def test_whatever_an_executor_raises_becomes_a_fact_of_its_job(
     task: Task, error: Exception, state: str, code: str
 ) -> None:
-    jobs.promise([ReadIssue(reference="#1", attempt=0)], task=task, now=timezone.now())
+    promises.promise([ReadIssue(reference="#1", attempt=0)], task=task, now=timezone.now())
     runner.run_due(queues=["effects"], tools=tools(error))
     job = Job.objects.get(verb="ReadIssue")
     assert (job.state, job.code, str(error) in job.error) == (state, code, True)
 
 
 def test_the_wait_that_the_outside_asks_for_is_kept(task: Task) -> None:
-    jobs.promise([ReadIssue(reference="#1", attempt=0)], task=task, now=timezone.now())
+    promises.promise([ReadIssue(reference="#1", attempt=0)], task=task, now=timezone.now())
     runner.run_due(queues=["effects"], tools=tools(Unavailable("slow down", retry_after=timedelta(hours=1))))
     assert Job.objects.get(verb="ReadIssue").run_at > timezone.now() + timedelta(minutes=59)

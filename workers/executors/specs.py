@@ -7,6 +7,8 @@ from orchestrator.ports import Host as HostPort
 from orchestrator.ports import Unavailable, WorkspaceSpec
 from orchestrator.services.references import resolved
 from orchestrator.services.sessions import Overtaken
+from workers.courier import Courier
+from workers.git.outgoing import Source
 from workers.git.replica import Replica
 from workers.toolbox import Toolbox, sandbox_for
 
@@ -39,9 +41,15 @@ def mirror_on(host: Host, project: Project, tools: Toolbox) -> str:
 def bring(sha: str, host: Host, project: Project, tools: Toolbox, *, timeout: float) -> None:
     """Make sure that sessions of that host can begin at this commit."""
     if host.kind != Host.Kind.LOCAL:
-        mirror = tools.mirror(project)
         path = mirror_on(host, project, tools)
-        Replica(mirror=mirror, host=tools.host(host), name=host.name, path=path).bring(sha, timeout=timeout)
+        source = _source(host, project, tools)
+        Replica(mirror=source, host=tools.host(host), name=host.name, path=path).bring(sha, timeout=timeout)
+
+
+def _source(host: Host, project: Project, tools: Toolbox) -> Source:
+    """Our mirror where it is; on a machine that joined, whoever brings bundles of it through the database."""
+    mirror = tools.mirror(project)
+    return Courier(host=host, project=project, path=mirror.path) if tools.joined else mirror
 
 
 def environment_of(project: Project) -> dict[str, str]:

@@ -36,10 +36,14 @@ AGENTS: Mapping[str, Agent] = _agents()
 WORKSPACES: Workspaces = WorktreeWorkspaces()
 
 
-def host(row: HostRow, *, home: Path) -> Host:
-    """The transport to a host. Refused code: `unknown-host-kind`."""
-    if row.kind == HostRow.Kind.LOCAL:
+def host(row: HostRow, *, home: Path, joined: str) -> Host:
+    """The transport to a host, on the machine that joined as the host `joined` or, where that is empty, where the service is. Refused
+    codes: `unknown-host-kind`, `reached-elsewhere`."""
+    here = HostRow.Kind.WORKER if joined else HostRow.Kind.LOCAL
+    if row.kind == here and joined in {"", row.name}:
         return LocalHost(home / "hostkit")
+    if row.kind in {HostRow.Kind.LOCAL, HostRow.Kind.WORKER}:
+        raise Refused(f"{row} is reached by its own workers and by nobody else", code="reached-elsewhere")
     if row.kind == HostRow.Kind.SSH:
         return SshHost(machine_of(row))
     raise Refused(f"hosts of kind {row.kind!r} ({row}) cannot be reached from here", code="unknown-host-kind")
