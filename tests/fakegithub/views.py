@@ -162,7 +162,7 @@ class Views:
     def as_issue(self, pull: Pull) -> dict[str, Any]:
         """A pull request where issues are listed."""
         kept = Issue(number=pull.number, id=pull.id, title=pull.title, body=pull.body, author=pull.author, labels=[])
-        url = f"{self.base}/{FULL}/pull/{pull.number}"
+        url = f"{self.base}/{self.world.full}/pull/{pull.number}"
         links = {"html_url": url, "diff_url": f"{url}.diff", "patch_url": f"{url}.patch"}
         return {**self.issue(kept), "pull_request": {"url": f"{self.api}/pulls/{pull.number}", **links}}
 
