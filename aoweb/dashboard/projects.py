@@ -14,7 +14,7 @@ from aoweb.dashboard import rule_cards
 from aoweb.dashboard.rule_cards import said
 from aoweb.permissions import Verb, verbs_of
 from orchestrator.models import Project, ProjectWorkflow, Role
-from orchestrator.services import forges, rules
+from orchestrator.services import calling, forges, rules
 
 
 def submittable(user: AbstractBaseUser | AnonymousUser) -> QuerySet[Project]:
@@ -47,6 +47,7 @@ def project(request: HttpRequest, key: str) -> HttpResponse:
         "rules": rule_cards.gather(found, None, edits={}),
         "workflow": ProjectWorkflow.objects.filter(project=found).select_related("current").first(),
         "versions": found.workflow_versions.all()[:10],
+        "calling": calling.words_of(calling.plan_of(found)),
         "may_configure": Verb.CONFIGURE in verbs_of(request.user, found),
     }
     return render(request, "ao/project.html", context)
