@@ -46,7 +46,9 @@ def test_a_live_turn_over_its_tasks_budget_is_stopped_and_a_human_told_once() ->
 
 
 @pytest.mark.parametrize("over", [budget(7, span=Span.PROJECT), day(100)])
-def test_over_the_projects_or_the_days_budget_the_live_turn_comes_to_its_end_and_none_follows(over: BudgetFacts) -> None:
+def test_over_the_projects_or_the_days_budget_the_live_turn_comes_to_its_end_and_none_follows(
+    over: BudgetFacts,
+) -> None:
     assert "StopAgent" not in kinds(decide(snapshot(turn=LIVE_TURN, pull=None, budgets=(over,))))
     resting = decide(snapshot(messages=WAITS, pull=None, budgets=(over,)))
     assert "StartTurn" not in kinds(resting)
@@ -130,7 +132,11 @@ def test_a_session_that_has_not_begun_waits_for_its_budget_too() -> None:
 
 
 def test_the_file_says_amounts_as_people_write_them() -> None:
-    written = {"task": {"cost": 5.00, "tokens": "2M", "time": "4h"}, "project": {"tokens": "1.5k"}, "day": {"cost": "100"}}
+    written = {
+        "task": {"cost": 5.00, "tokens": "2M", "time": "4h"},
+        "project": {"tokens": "1.5k"},
+        "day": {"cost": "100"},
+    }
     assert parse_budget(written) == {
         Span.TASK: Limit(cost=Decimal("5.0"), tokens=2_000_000, time=timedelta(hours=4)),
         Span.PROJECT: Limit(tokens=1500),

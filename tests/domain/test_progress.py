@@ -16,7 +16,9 @@ from orchestrator.domain.snapshot import Progress, PullFacts, Snapshot, TurnUse
 from orchestrator.domain.status import TaskStatus
 from tests.domain.facts import HEAD, LIVE_TURN, NOW, PULL, TASK, Story, check, comment, message, snapshot
 
-BEFORE = Progress(at=NOW - timedelta(hours=2), what=f"head {HEAD[:10]}", head=HEAD, failed=2, threads=2, conflicted=True)
+BEFORE = Progress(
+    at=NOW - timedelta(hours=2), what=f"head {HEAD[:10]}", head=HEAD, failed=2, threads=2, conflicted=True
+)
 RED = (check("failure", number=1, name="test"), check("failure", number=2, name="lint"))
 STANDS = replace(
     PULL, required_checks=("test", "lint"), checks=RED, comments=(comment(number=1), comment(number=2)), mergeable=False
@@ -73,7 +75,9 @@ def busy(*minutes: int, since: timedelta = timedelta(hours=1), task: Progress = 
         )
         for n, long in enumerate(minutes)
     )
-    return snapshot(task=replace(TASK, progress=task), pull=STANDS, turn=replace(LIVE_TURN, n=len(minutes)), turns=turns)
+    return snapshot(
+        task=replace(TASK, progress=task), pull=STANDS, turn=replace(LIVE_TURN, n=len(minutes)), turns=turns
+    )
 
 
 def test_several_turns_without_progress_are_stuck_however_busy() -> None:

@@ -17,7 +17,7 @@ from tests.web import scenes
 pytestmark = pytest.mark.django_db
 
 PUBLIC = {"login", "login-link", "admin-login", "healthz", "readyz"}
-EVERYBODYS = {"board", "board-more", "new-task", "projects", "logout"}
+EVERYBODYS = {"board", "board-more", "new-task", "projects", "usage", "logout"}
 OF_A_PROJECT = {"task", "task-diff", "task-transcript", "project", *(f"task-{deed}" for deed in DEEDS)}
 OF_STAFF = {"flower", "flower-page"}
 SIGNED = {"github-webhook"}  # asks for a signature instead of a login: see test_webhooks
@@ -127,7 +127,7 @@ def test_a_turn_of_another_project_is_not_read_through_a_task_of_mine(ids: dict[
     assert logged_in(user).get(url).status_code == 404
 
 
-@pytest.mark.parametrize("path", ["", "board/done/", "board/review/", "tasks/new/", "projects/"])
+@pytest.mark.parametrize("path", ["", "board/done/", "board/review/", "tasks/new/", "projects/", "usage/"])
 def test_nothing_of_another_project_shows_on_common_pages(path: str, ids: dict[str, object]) -> None:
     user = scenes.person("ada")
     scenes.project("mine", members={user: Role.MEMBER})
