@@ -7,7 +7,7 @@ import threading
 from django.utils import timezone
 
 from orchestrator.models import Task
-from orchestrator.services import fleet
+from orchestrator.services import fleet, rounds
 from workers import looks, mirrors, runner
 from workers.failpoints import failpoint
 from workers.toolbox import Toolbox
@@ -50,6 +50,7 @@ def sweep(*, queues: list[str], tools: Toolbox) -> None:
     if "control" in queues:
         runner.unhindered("placing", place_tasks)
         reconcile_due()
+        runner.unhindered("completing rounds", lambda: rounds.complete_due(now=timezone.now()))
     runner.release_forsaken_claims()
     runner.run_due(queues=queues, tools=tools)
 

@@ -8,13 +8,17 @@ from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
+from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from aoweb.dashboard import usage
 from aoweb.permissions import Verb, verbs_of
 from orchestrator.domain.durations import format_duration
 from orchestrator.models import Project, Role
-from orchestrator.services import rules
+from orchestrator.services import rounds, rules, spending
+
+ROUNDS_SHOWN = 3
 
 
 def submittable(user: AbstractBaseUser | AnonymousUser) -> QuerySet[Project]:
@@ -45,9 +49,25 @@ def project(request: HttpRequest, key: str) -> HttpResponse:
         "members": found.memberships.select_related("user").order_by("role", "user__username"),
         "rules": rule_table(found),
         "fields": rules.FIELDS,
+        "rounds": _rounds(found),
+        "bars": usage.bars(spending.of_project(found, now=timezone.now())),
         "may_configure": Verb.CONFIGURE in verbs_of(request.user, found),
     }
     return render(request, "ao/project.html", context)
+
+
+def _rounds(found: Project) -> list[dict[str, object]]:
+    """The newest rounds of work that are complete, with what came of them."""
+    complete = found.rounds.filter(completed_at__isnull=False)[:ROUNDS_SHOWN]
+    return [
+        {
+            "at": one.completed_at,
+            "summary": rounds.summary_of(one.digest),
+            "cost": rounds.cost_of(one.digest),
+            "tasks": one.digest["tasks"],
+        }
+        for one in complete
+    ]
 
 
 def rule_table(found: Project | None) -> list[dict[str, object]]:

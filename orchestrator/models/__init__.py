@@ -9,6 +9,7 @@ from orchestrator.models.job import Claim, Job, PushIntent
 from orchestrator.models.project import Membership, Project, Role, RuleRow
 from orchestrator.models.pull_request import Check, Comment, Diff, PullRequest, Review
 from orchestrator.models.reaction import Interruption, Notification, NotificationChannel, Reaction
+from orchestrator.models.round import Round
 from orchestrator.models.session import JournalChunk, Message, Session, Turn
 from orchestrator.models.task import Task
 
@@ -38,6 +39,7 @@ __all__ = [
     "Reaction",
     "Review",
     "Role",
+    "Round",
     "RuleRow",
     "Session",
     "Task",

@@ -1,11 +1,12 @@
-"""Alerts about the machines and not about one task: each reaches every urgent channel once, by a job of its own."""
+"""Alerts about machines or projects and not about one task: each reaches every channel of its priority once, by a job of its own."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
 from orchestrator import doorbell
-from orchestrator.models import Host, Job, NotificationChannel
+from orchestrator.domain.rules import Priority
+from orchestrator.models import Host, Job, NotificationChannel, Project
 from orchestrator.services import events
 
 ALERT_AFTER = timedelta(seconds=40)  # a silence that is shorter is a hiccup
@@ -24,24 +25,31 @@ def host_still_silent(*, host: Host, now: datetime) -> None:
     text = f"{host.name} does not answer since {host.silent_since:%H:%M} UTC: {host.trouble}"
     events.record(kind="host.silent", text=text, at=now, data={"host": host.name})
     if alone:
-        _alert(key=f"host-{host.pk}-{int(host.silent_since.timestamp())}", title=text, now=now)
+        key = f"host-{host.pk}-{int(host.silent_since.timestamp())}"
+        alert(key=key, title=text, body="Its sessions are held, none is judged or restarted.", now=now)
 
 
 def _told(host: Host) -> bool:
     return host.silent_since is not None and host.facts.get(_TOLD) == host.silent_since.isoformat()
 
 
-def _alert(*, key: str, title: str, now: datetime) -> None:
-    channels = [one for one in NotificationChannel.objects.all() if "urgent" in one.priorities]
+def alert(
+    *,
+    key: str,
+    title: str,
+    body: str,
+    now: datetime,
+    priority: Priority = Priority.URGENT,
+    project: Project | None = None,
+) -> None:
+    """Tell of something that belongs to no task. The same key is told once."""
+    channels = [one for one in NotificationChannel.objects.all() if priority in one.priorities]
+    page = f"/projects/{project.key}/" if project is not None else ""
     rows = [
         Job(
             key=f"alert:{key}:{channel.pk}",
             verb="Alert",
-            action={
-                "channel": channel.pk,
-                "title": title,
-                "body": "Its sessions are held, none is judged or restarted.",
-            },
+            action={"channel": channel.pk, "title": title, "body": body, "priority": str(priority), "page": page},
             queue="effects",
             run_at=now,
         )
