@@ -15,7 +15,7 @@ from django.views.decorators.http import require_safe
 from aoweb.dashboard import usage
 from aoweb.permissions import Verb, verbs_of
 from orchestrator.domain.durations import format_duration
-from orchestrator.models import Project, Role
+from orchestrator.models import Project, Role, Round
 from orchestrator.services import rounds, rules, spending
 
 ROUNDS_SHOWN = 3
@@ -58,7 +58,7 @@ def project(request: HttpRequest, key: str) -> HttpResponse:
 
 def _rounds(found: Project) -> list[dict[str, object]]:
     """The newest rounds of work that are complete, with what came of them."""
-    complete = found.rounds.filter(completed_at__isnull=False)[:ROUNDS_SHOWN]
+    complete = Round.objects.filter(project=found, completed_at__isnull=False)[:ROUNDS_SHOWN]
     return [
         {
             "at": one.completed_at,

@@ -7,7 +7,7 @@ from orchestrator.models.event import DecisionRecord, Event
 from orchestrator.models.host import Host, Workspace
 from orchestrator.models.job import Claim, Job, PushIntent
 from orchestrator.models.project import Membership, Project, Role, RuleRow
-from orchestrator.models.pull_request import Check, Comment, Diff, PullRequest, Review
+from orchestrator.models.pull_request import Check, Comment, Diff, PullRequest, QueuedMerge, Review
 from orchestrator.models.reaction import Interruption, Notification, NotificationChannel, Reaction
 from orchestrator.models.round import Round
 from orchestrator.models.session import JournalChunk, Message, Session, Turn
@@ -36,6 +36,7 @@ __all__ = [
     "Project",
     "PullRequest",
     "PushIntent",
+    "QueuedMerge",
     "Reaction",
     "Review",
     "Role",
