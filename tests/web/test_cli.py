@@ -88,6 +88,18 @@ def test_a_task_is_spawned_shown_and_ended(ao: Shell, project: Project) -> None:
     failed(ao("retry", "my-app#1"), 1, "being cancelled")
 
 
+def test_a_task_is_paused_and_resumed_and_its_cost_is_told(ao: Shell, project: Project) -> None:
+    task = a_task(project)
+    turn = at_work(task)
+    turn.cost_usd = 1.234  # type: ignore[assignment]  # stored as a decimal
+    turn.save()
+    assert "$1.23" in ao("status").stdout
+    assert ao("pause", "my-app#1").stdout == "my-app#1 is paused\n"
+    assert "paused it" in ao("status", "my-app#1").stdout
+    assert ao("resume", "my-app#1").stdout == "my-app#1 goes on\n"
+    failed(ao("resume", "my-app#1"), 1, "is not paused")
+
+
 def test_the_same_key_spawns_once(ao: Shell, project: Project) -> None:
     assert ao.json("spawn", "Fix it", "--key", "k")["id"] == ao.json("spawn", "Fix it", "--key", "k")["id"]
     failed(ao("spawn", "Another", "--key", "k"), 1, "'k'")
