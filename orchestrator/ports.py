@@ -429,7 +429,8 @@ class PullState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckSeen:
-    """One check run at one sha. `conclusion` is None while it runs; `failing_log` is the part people need, already capped."""
+    """One check run at one sha. `conclusion` is None while it runs; `failing_log` is the part that says why it failed, already capped, and
+    `fingerprint` what the same failure has in every run."""
 
     id: str
     name: str
@@ -438,6 +439,8 @@ class CheckSeen:
     conclusion: str | None  # success | failure | cancelled | skipped | neutral | timed_out
     url: str = ""
     failing_log: str = ""
+    fingerprint: str = ""
+    headline: str = ""
     started_at: datetime | None = None
     completed_at: datetime | None = None
 

@@ -27,7 +27,7 @@ CHANNEL_LEASE = timedelta(seconds=20)
 WAIT = 5.0  # seconds a look waits for news
 PROGRAMS = ("claude", "codex", "aider", "opencode")
 LONGEST_LINE = 1024 * 1024  # bytes; an agent that asks for a permission shows all that it wants to write
-LOG_TAIL = 20_000  # bytes of a check's log that people and agents see
+LOG_TAIL = 512 * 1024  # bytes of the end of a check's log in which is looked for why it failed
 
 
 class HostChannel:

@@ -116,6 +116,8 @@ class CheckFacts:
     conclusion: str | None
     failing_log: str = ""
     url: str = ""
+    fingerprint: str = ""  # by which the same failure is known again; empty: nothing is known of it
+    headline: str = ""  # the failure in one line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from django.db.models import F, Q, TextField
 from django.db.models.functions import Cast, Length
 
 from orchestrator.domain.actions import RunCheck, Say, key_of
+from orchestrator.domain.failures import Failure, failure_of
 from orchestrator.domain.prompts import one_line, plain
 from orchestrator.domain.snapshot import TurnEnd
 from orchestrator.models import (
@@ -370,7 +371,8 @@ def check_ended(*, check_id: int, state: RunState, log: str, now: datetime) -> T
     else:
         check.conclusion = "timed_out" if state.end is RunEnd.DEADLINE else "cancelled"
     check.detail = _detail(state)
-    check.failing_log = "" if check.conclusion == "success" else plain(log)
+    failure = failure_of(log) if check.conclusion != "success" else Failure()
+    check.failing_log, check.fingerprint, check.headline = failure.part, failure.fingerprint, failure.headline
     check.save()
     task = check.pull_request.task
     if check.conclusion == "cancelled" and check.n < CHECK_RUNS and check.wanted:

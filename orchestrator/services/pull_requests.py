@@ -71,6 +71,8 @@ def _record_check(pull: PullRequest, seen: CheckSeen) -> None:
             "conclusion": seen.conclusion or "",
             "url": seen.url,
             "failing_log": plain(seen.failing_log),
+            "fingerprint": seen.fingerprint,
+            "headline": plain(seen.headline),
             "started_at": seen.started_at,
             "completed_at": seen.completed_at,
             "n": known.n if known is not None else runs.count() + 1,

@@ -238,6 +238,8 @@ def _pull(pull: PullRequest, session: Session | None) -> PullFacts:
                 conclusion=check.conclusion or None,
                 failing_log=check.failing_log,
                 url=check.url,
+                fingerprint=check.fingerprint,
+                headline=check.headline,
             )
             for check in newest.values()
         ),

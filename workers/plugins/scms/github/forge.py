@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from orchestrator.domain.failures import Failure
 from orchestrator.models import Check, Project
 from orchestrator.ports import CheckSeen, Proposal, PullRequestSeen, PullState, Refused, Unavailable
 from workers.git.mirror import Mirror
@@ -23,7 +25,9 @@ from workers.plugins.scms.github.client import Client
 from workers.plugins.scms.github.reading import Trust
 
 TOGETHER = 4  # queries under way at once
-LOGS_AT_ONCE = 10  # failing checks of one pull request whose logs are fetched in one look
+LOGS_AT_ONCE = 30  # failing checks of one pull request whose logs are fetched in one look
+LOGS_TOGETHER = 6  # of them under way at once
+LOG_TIME = 8.0  # seconds of a look that are left for the rest of it
 PAGES = 10  # of a hundred checks each
 _QUEUED = re.compile(r"merge queue", re.IGNORECASE)
 _AGAIN = re.compile(r"base branch was modified|try the merge again", re.IGNORECASE)
@@ -109,7 +113,7 @@ class GitHubForge:
                 conflict_files=self._conflicts(node, base_sha, deadline) if mergeable is False else (),
                 merged_sha=str(merged["oid"]) if merged else None,
                 required_checks=required,
-                checks=tuple(self._checks(node)) if open_now else (),
+                checks=tuple(self._checks(node, deadline)) if open_now else (),
                 reviews=tuple(reading.reviews(node, trust)),
                 comments=tuple(reading.comments(threads.get(number, ()), trust)),
                 observed_at=at,
@@ -152,18 +156,31 @@ class GitHubForge:
 
     # --- checks ---
 
-    def _checks(self, node: Mapping[str, Any]) -> list[CheckSeen]:
+    def _checks(self, node: Mapping[str, Any], deadline: Deadline) -> list[CheckSeen]:
         contexts = {str(one.get("databaseId") or one.get("id")): one for one in self._contexts(node)}
         seen = reading.checks(contexts.values(), head_sha=str(node["headRefOid"]))
+        return self._explained(seen, contexts, deadline)
+
+    def _explained(
+        self, seen: Sequence[CheckSeen], contexts: Mapping[str, Mapping[str, Any]], deadline: Deadline
+    ) -> list[CheckSeen]:
+        """The checks, and why those failed that did. What does not come in time is asked for by the next look."""
         failed = [check for check in seen if check.conclusion not in {None, "success", "neutral", "skipped"}]
-        known = self._known_logs(failed)
-        fresh = [check.id for check in failed if check.id not in known][:LOGS_AT_ONCE]
-        known |= {
-            check.id: check.failing_log or logs.failing_log(self.client, check, contexts[check.id])
-            for check in failed
-            if check.id in fresh
-        }
-        return [replace(check, failing_log=known.get(check.id, check.failing_log)) for check in seen]
+        known = self._known_failures(failed)
+        fresh = [check for check in failed if check.id not in known and not check.failing_log][:LOGS_AT_ONCE]
+
+        def ask(check: CheckSeen) -> Failure:
+            if deadline.at < time.monotonic() + LOG_TIME:
+                return Failure()
+            try:
+                return logs.failure(self.client, check, contexts[check.id])
+            except Unavailable:
+                return Failure()
+
+        if fresh:
+            with ThreadPoolExecutor(min(len(fresh), LOGS_TOGETHER), "github-logs") as pool:
+                known |= dict(zip((check.id for check in fresh), pool.map(ask, fresh), strict=True))
+        return [_with(check, known.get(check.id)) for check in seen]
 
     def _contexts(self, node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         """All that was reported on the head, page by page."""
@@ -177,12 +194,13 @@ class GitHubForge:
             asked = {"number": node["number"], "after": page["pageInfo"]["endCursor"]}
             page = reading.head_contexts(self._asked(queries.CONTEXTS, **asked)["pullRequest"])
 
-    def _known_logs(self, failed: Sequence[CheckSeen]) -> dict[str, str]:
+    def _known_failures(self, failed: Sequence[CheckSeen]) -> dict[str, Failure]:
         """A log does not change once its check is over: it is fetched once, by whoever looks first."""
         rows = Check.objects.filter(
             pull_request__project=self.project, external_id__in=[check.id for check in failed]
         ).exclude(failing_log="")
-        return dict(rows.values_list("external_id", "failing_log"))
+        found = rows.values_list("external_id", "failing_log", "fingerprint", "headline")
+        return {of: Failure(part=part, fingerprint=mark, headline=line) for of, part, mark, line in found}
 
     # --- threads ---
 
@@ -374,6 +392,12 @@ class GitHubForge:
             if len(answer.body) < 100:
                 return False
         return False
+
+
+def _with(check: CheckSeen, failure: Failure | None) -> CheckSeen:
+    if failure is None:
+        return check
+    return replace(check, failing_log=failure.part, fingerprint=failure.fingerprint, headline=failure.headline)
 
 
 def _holds(thread: Mapping[str, Any], words: str) -> bool:
