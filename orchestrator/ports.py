@@ -495,6 +495,7 @@ class PullRequestSeen:
     reviews: tuple[ReviewSeen, ...]
     comments: tuple[CommentSeen, ...]
     observed_at: datetime
+    base_checks: tuple[CheckSeen, ...] = ()  # at `base_sha`, where the forge runs them itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -521,6 +522,11 @@ class SCM(Protocol):
     def merge(self, number: int, *, head_sha: str, method: str, message: str, timeout: float = 45) -> str:
         """Merge exactly `head_sha` and answer the merge commit; already merged: answer that. Refused codes: `head-moved`, `conflict`,
         `not-allowed`, `base-dirty`."""
+        ...
+
+    def rerun(self, number: int, *, head_sha: str, checks: Sequence[str], timeout: float = 30) -> None:
+        """Run these failed checks of the head again, by their ids there, where it has not been done since. Refused codes: `not-allowed`,
+        `cannot-rerun`."""
         ...
 
     def close(self, number: int, *, timeout: float = 30) -> None: ...

@@ -7,7 +7,7 @@ import threading
 from django.utils import timezone
 
 from orchestrator.models import Task
-from orchestrator.services import fleet
+from orchestrator.services import fleet, incidents
 from workers import looks, mirrors, runner
 from workers.failpoints import failpoint
 from workers.toolbox import Toolbox
@@ -57,4 +57,5 @@ def sweep(*, queues: list[str], tools: Toolbox) -> None:
 def look_outside(tools: Toolbox) -> None:
     """The slower round: mirrors, warm workspaces, pull requests."""
     runner.unhindered("looking after projects", lambda: mirrors.look_after_projects(tools))
+    runner.unhindered("ending incidents", lambda: incidents.end_forgotten(now=timezone.now()))
     runner.unhindered("looking at pull requests", lambda: looks.observe_due_pull_requests(tools))

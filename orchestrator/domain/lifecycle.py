@@ -42,7 +42,7 @@ from orchestrator.domain.snapshot import (
 )
 from orchestrator.domain.standing import status_of
 from orchestrator.domain.status import Outcome, TaskStatus
-from orchestrator.domain.triggers import asks, at_rest, died, held_triggers, live_turn, stopped
+from orchestrator.domain.triggers import asks, at_rest, blame_of, died, held_triggers, live_turn, stopped
 from orchestrator.domain.waiting import call, called_at, waiting_job, words_of
 
 _GIVEN_UP = frozenset({JobState.REFUSED, JobState.QUARANTINED, JobState.DROPPED})
@@ -196,6 +196,8 @@ def _of_the_pull_request(snapshot: Snapshot, pull: PullFacts) -> Iterator[Action
         if name not in known:
             # A retry asks anew for a check whose first run could not be begun.
             yield RunCheck(name=name, head_sha=pull.head_sha, n=snapshot.task.attempt + 1)
+    if (found := blame_of(snapshot)) is not None:
+        yield from found.asks
     if snapshot.policy.answers_threads:
         yield from _answers(snapshot, pull)
     if snapshot.task.merge_requested == pull.head_sha:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from orchestrator.domain.blame import Blame, mended
 from orchestrator.domain.rules import Rule, Trigger
 from orchestrator.domain.sharing import shared, squeezed
 from orchestrator.domain.snapshot import CheckFacts, CommentFacts, PullFacts, ReviewFacts, Snapshot
-from orchestrator.domain.triggers import Held, digest
-from orchestrator.domain.verdicts import CIVerdict, ReviewVerdict, ci_verdict, review_verdict
+from orchestrator.domain.triggers import Held, blame_of, digest
+from orchestrator.domain.verdicts import ReviewVerdict, review_verdict
 
 LOG_CAP = 20_000  # bytes of failing logs, or of reviewers' words, in one message
 LOG_LEAST = 400  # bytes of which one log has at least so many, or is left out
@@ -81,7 +82,8 @@ def _facts(held: Held, snapshot: Snapshot, *, nonce: str) -> str:
             f"Your turn ended without a new commit, and there is work left to do: {left}. Go on, or say what stops you."
         )
     if pull is not None and held.trigger is Trigger.CI_FAILED:
-        return _ci_words(pull, ci_verdict(pull, policy, now=snapshot.now), nonce)
+        found = blame_of(snapshot)
+        return _ci_words(pull, found, nonce) if found is not None else f"Checks failed at {pull.head_sha}."
     if pull is not None and held.trigger in {Trigger.CHANGES_REQUESTED, Trigger.BUGBOT_COMMENTS}:
         return _review_words(held.trigger, pull, review_verdict(pull, policy), nonce)
     if pull is not None and held.trigger is Trigger.MERGE_CONFLICTS:
@@ -89,10 +91,27 @@ def _facts(held: Held, snapshot: Snapshot, *, nonce: str) -> str:
     return f"{held.trigger}: {'; '.join(one_line(line) for line in held.evidence)}"
 
 
-def _ci_words(pull: PullFacts, verdict: CIVerdict, nonce: str) -> str:
-    names = ", ".join(one_line(check.name) for check in verdict.failed)
-    head = f"Checks failed at {pull.head_sha}: {names}. Find the cause, fix it and commit."
-    return "\n\n".join([head, *_failures(verdict.failed, nonce)])
+def _ci_words(pull: PullFacts, found: Blame, nonce: str) -> str:
+    head = f"Checks failed at {pull.head_sha}: {_names(found.own)}. Find the cause, fix it and commit."
+    return "\n\n".join([head, *_not_yours(pull, found), *_failures(found.own, nonce)])
+
+
+def _not_yours(pull: PullFacts, found: Blame) -> Iterator[str]:
+    base = one_line(pull.base_branch)
+    if found.inherited:
+        yield f"Inherited, not yours to fix, since {base} fails there too: {_names(found.inherited)}."
+    if found.shared:
+        yield f"Not yours to fix, since other pull requests fail there in the same way: {_names(found.shared)}."
+    mended_since = [check for check in found.own if mended(check, pull) is not None]
+    if mended_since:
+        yield (
+            f"{base} had the same failure and is green at {pull.base_sha} (refs/remotes/origin has it): {_names(mended_since)}."
+            " Rebase or merge first; that may be all that is needed."
+        )
+
+
+def _names(checks: Sequence[CheckFacts]) -> str:
+    return ", ".join(one_line(check.name) for check in checks)
 
 
 def _failures(failed: Sequence[CheckFacts], nonce: str) -> Iterator[str]:

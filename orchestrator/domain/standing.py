@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from orchestrator.domain.blame import marks
 from orchestrator.domain.rules import Trigger
 from orchestrator.domain.snapshot import JobFacts, JobState, PullFacts, SessionFacts, Snapshot, TurnEnd, TurnFacts
 from orchestrator.domain.status import TaskStatus
-from orchestrator.domain.triggers import Held, Hold, asks, at_rest, died, stopped
+from orchestrator.domain.triggers import Held, Hold, asks, at_rest, blame_of, died, stopped
 from orchestrator.domain.verdicts import CI, ci_verdict, review_verdict
 from orchestrator.domain.waiting import words_of
 
@@ -102,8 +103,10 @@ def _undone_word(snapshot: Snapshot, pull: PullFacts, holding: Holding) -> Word 
     if pull.mergeable is False:
         return TaskStatus.CONFLICTED, "conflicts with its base", pull.conflict_files
     ci = ci_verdict(pull, snapshot.policy, now=snapshot.now)
-    if ci.word is CI.RED:
-        return TaskStatus.CI_FAILED, "checks failed", tuple(f"{check.name}: {check.conclusion}" for check in ci.failed)
+    found = blame_of(snapshot)
+    if found is not None:
+        evidence = tuple(f"{check.name}: {check.conclusion}{marks(check, found)}" for check in ci.failed)
+        return TaskStatus.CI_FAILED, found.waits or "checks failed", evidence
     if Trigger.CHANGES_REQUESTED in holding:
         return TaskStatus.CHANGES_REQUESTED, "changes are requested", holding[Trigger.CHANGES_REQUESTED].evidence
     if ci.word is CI.PENDING:

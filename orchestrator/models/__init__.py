@@ -1,10 +1,13 @@
 """One file per noun, each with its QuerySet."""
 
 from orchestrator.models.account import ApiToken, IdempotencyRecord, LoginLink
+from orchestrator.models.base_check import BaseCheck
 from orchestrator.models.configuration import GlobalSettings
 from orchestrator.models.delivery import Delivery
 from orchestrator.models.event import DecisionRecord, Event
+from orchestrator.models.flake import Flake
 from orchestrator.models.host import Host, Workspace
+from orchestrator.models.incident import Incident
 from orchestrator.models.job import Claim, Job, PushIntent
 from orchestrator.models.project import Membership, Project, Role, RuleRow
 from orchestrator.models.pull_request import Check, Comment, Diff, PullRequest, Review
@@ -14,6 +17,7 @@ from orchestrator.models.task import Task
 
 __all__ = [
     "ApiToken",
+    "BaseCheck",
     "Check",
     "Claim",
     "Comment",
@@ -21,9 +25,11 @@ __all__ = [
     "Delivery",
     "Diff",
     "Event",
+    "Flake",
     "GlobalSettings",
     "Host",
     "IdempotencyRecord",
+    "Incident",
     "Interruption",
     "Job",
     "JournalChunk",

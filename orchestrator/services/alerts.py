@@ -1,4 +1,4 @@
-"""Alerts about the machines and not about one task: each reaches every urgent channel once, by a job of its own."""
+"""Alerts about machines and projects and not about one task: each reaches every channel of its priority once, by a job of its own."""
 
 from __future__ import annotations
 
@@ -24,15 +24,22 @@ def host_still_silent(*, host: Host, now: datetime) -> None:
     text = f"{host.name} does not answer since {host.silent_since:%H:%M} UTC: {host.trouble}"
     events.record(kind="host.silent", text=text, at=now, data={"host": host.name})
     if alone:
-        _alert(key=f"host-{host.pk}-{int(host.silent_since.timestamp())}", title=text, now=now)
+        tell(
+            key=f"host-{host.pk}-{int(host.silent_since.timestamp())}",
+            title=text,
+            body="Its sessions are held, none is judged or restarted.",
+            priority="urgent",
+            now=now,
+        )
 
 
 def _told(host: Host) -> bool:
     return host.silent_since is not None and host.facts.get(_TOLD) == host.silent_since.isoformat()
 
 
-def _alert(*, key: str, title: str, now: datetime) -> None:
-    channels = [one for one in NotificationChannel.objects.all() if "urgent" in one.priorities]
+def tell(*, key: str, title: str, body: str, priority: str, now: datetime) -> None:
+    """One alert of this key to every channel of its priority."""
+    channels = [one for one in NotificationChannel.objects.all() if priority in one.priorities]
     rows = [
         Job(
             key=f"alert:{key}:{channel.pk}",
@@ -40,7 +47,8 @@ def _alert(*, key: str, title: str, now: datetime) -> None:
             action={
                 "channel": channel.pk,
                 "title": title,
-                "body": "Its sessions are held, none is judged or restarted.",
+                "body": body,
+                "priority": priority,
             },
             queue="effects",
             run_at=now,

@@ -21,6 +21,7 @@ from orchestrator.domain.actions import (
     Merge,
     OpenPullRequest,
     ReadIssue,
+    RerunChecks,
     SendToAgent,
     Settle,
     key_of,
@@ -44,7 +45,7 @@ from orchestrator.models import (
 from orchestrator.services import events
 
 EFFECTS = "effects"
-_FORGE = (ReadIssue, OpenPullRequest, Merge, DeleteBranch, ClosePullRequest, AnswerThread)
+_FORGE = (ReadIssue, OpenPullRequest, RerunChecks, Merge, DeleteBranch, ClosePullRequest, AnswerThread)
 _BY_VERB = {action.__name__: action for action in CARRIED_OUT}
 
 QUARANTINE_AFTER = 3  # unexpected failures; a worker that dies over a job counts like one that raises

@@ -13,7 +13,7 @@ from orchestrator.domain.lifecycle import Decision, decide
 from orchestrator.domain.snapshot import Memory, Snapshot
 from orchestrator.domain.status import TaskStatus, attention_of
 from orchestrator.models import DecisionRecord, Reaction, Task
-from orchestrator.services import events, jobs, snapshots
+from orchestrator.services import events, incidents, jobs, snapshots
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +40,8 @@ def reconcile(*, task_id: int, now: datetime, only_due: bool = False) -> None:
         return
     changed = False
     snapshot = snapshots.take(task, now=now)
+    if incidents.notice(task=task, snapshot=snapshot, now=now):
+        snapshot = snapshots.take(task, now=now)
     for _ in range(ROUNDS):
         decision = decide(snapshot)
         remembered = _remember(task, decision, snapshot)

@@ -10,7 +10,6 @@ from datetime import datetime
 from orchestrator.domain.actions import CARRIED_OUT, Action
 from orchestrator.domain.rules import Trigger
 from orchestrator.domain.snapshot import (
-    CheckFacts,
     CommentFacts,
     InterruptionFacts,
     JobFacts,
@@ -29,7 +28,7 @@ from orchestrator.domain.snapshot import (
 )
 from orchestrator.domain.status import Outcome
 from orchestrator.models import Host, Message, Project, PullRequest, Session, Task, Turn
-from orchestrator.services import rules
+from orchestrator.services import failures, rules
 
 
 def take(task: Task, *, now: datetime) -> Snapshot:
@@ -45,7 +44,7 @@ def take(task: Task, *, now: datetime) -> Snapshot:
         rules=rules.effective_rules(task.project),
         session=_session(session) if session is not None else None,
         turn=_turn(turn) if turn is not None else None,
-        pull=_pull(pull, session) if pull is not None else None,
+        pull=_pull(pull, session, now=now) if pull is not None else None,
         messages=_messages(task, session),
         jobs={job.key: job for job in _jobs(task)},
         memory=_memory(task),
@@ -217,8 +216,10 @@ def _interruptions(task: Task) -> tuple[InterruptionFacts, ...]:
     )
 
 
-def _pull(pull: PullRequest, session: Session | None) -> PullFacts:
-    newest = {check.name: check for check in pull.checks.filter(head_sha=pull.head_sha).order_by("name", "n")}
+def _pull(pull: PullRequest, session: Session | None, *, now: datetime) -> PullFacts:
+    runs = list(pull.checks.filter(head_sha=pull.head_sha).order_by("name", "n"))
+    newest = {check.name: check for check in runs}
+    checks, base, of_many, attempts = failures.facts(pull, runs, list(newest.values()), now=now)
     return PullFacts(
         number=pull.number,
         url=pull.url,
@@ -229,24 +230,15 @@ def _pull(pull: PullRequest, session: Session | None) -> PullFacts:
         mergeable=pull.mergeable,
         conflict_files=tuple(pull.conflict_files),
         required_checks=tuple(pull.required_checks) if pull.required_checks is not None else None,
-        checks=tuple(
-            CheckFacts(
-                id=check.pk,
-                name=check.name,
-                n=check.n,
-                status=check.status,
-                conclusion=check.conclusion or None,
-                failing_log=check.failing_log,
-                url=check.url,
-                fingerprint=check.fingerprint,
-                headline=check.headline,
-            )
-            for check in newest.values()
-        ),
+        checks=checks,
         reviews=_reviews(pull),
         comments=_comments(pull, session.pk if session is not None else None),
         observed_at=pull.observed_at,
         merged_at=pull.merged_at,
+        base_branch=pull.base_branch,
+        base=base,
+        incidents=of_many,
+        attempts=attempts,
     )
 
 

@@ -139,7 +139,6 @@ def test_a_failed_check_carries_the_failing_part_of_its_log(scene: Scene) -> Non
     assert seen["unit"].conclusion == "failure"
     assert seen["unit"].failing_log.splitlines() == [
         "Run make test",
-        "",
         "AssertionError: 0 != 4",
         "##[error]Process completed with exit code 2.",
     ]

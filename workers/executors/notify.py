@@ -36,12 +36,16 @@ def deliver(notification_id: int, tools: Toolbox) -> Mapping[str, object]:
 
 
 def alert(job_id: int, action: Mapping[str, Any], tools: Toolbox) -> Mapping[str, object]:
-    """An alert about a machine, which belongs to no task."""
+    """An alert about a machine or a project, which belongs to no task."""
     channel = NotificationChannel.objects.filter(pk=action["channel"]).first()
     if channel is None:
         return {"skipped": True}
     notice = Notice(
-        id=f"ao-alert-{job_id}", priority="urgent", title=action["title"], body=action["body"], url=settings.AO_BASE_URL
+        id=f"ao-alert-{job_id}",
+        priority=action.get("priority", "urgent"),
+        title=action["title"],
+        body=action["body"],
+        url=settings.AO_BASE_URL,
     )
     tools.notifier(channel).notify(notice)
     return {"channel": channel.name}

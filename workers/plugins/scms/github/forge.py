@@ -16,16 +16,17 @@ from typing import Any
 from django.utils import timezone
 
 from orchestrator.domain.failures import Failure
-from orchestrator.models import Check, Project
+from orchestrator.models import BaseCheck, Check, Project
 from orchestrator.ports import CheckSeen, Proposal, PullRequestSeen, PullState, Refused, Unavailable
 from workers.git.mirror import Mirror
 from workers.git.program import Deadline
-from workers.plugins.scms.github import logs, people, queries, reading
+from workers.plugins.scms.github import logs, people, queries, reading, reruns
 from workers.plugins.scms.github.client import Client
 from workers.plugins.scms.github.reading import Trust
 
 TOGETHER = 4  # queries under way at once
 LOGS_AT_ONCE = 30  # failing checks of one pull request whose logs are fetched in one look
+_UNFAILED = frozenset({None, "success", "neutral", "skipped"})
 LOGS_TOGETHER = 6  # of them under way at once
 LOG_TIME = 8.0  # seconds of a look that are left for the rest of it
 PAGES = 10  # of a hundred checks each
@@ -95,6 +96,11 @@ class GitHubForge:
         trust = self._trust()
         nodes = {number: node for number in numbers if (node := repository[f"p{number}"]) is not None}
         threads = self._threads(nodes)
+        checks = {
+            number: self._checks(node, deadline) if reading.state(node) is PullState.OPEN else []
+            for number, node in nodes.items()
+        }
+        of_base = self._of_base(repository, list(checks.values()), deadline)
         for number, node in nodes.items():
             deadline.left()
             state = reading.state(node)
@@ -113,10 +119,11 @@ class GitHubForge:
                 conflict_files=self._conflicts(node, base_sha, deadline) if mergeable is False else (),
                 merged_sha=str(merged["oid"]) if merged else None,
                 required_checks=required,
-                checks=tuple(self._checks(node, deadline)) if open_now else (),
+                checks=tuple(checks[number]),
                 reviews=tuple(reading.reviews(node, trust)),
                 comments=tuple(reading.comments(threads.get(number, ()), trust)),
                 observed_at=at,
+                base_checks=of_base if base_sha == repository["base"]["target"]["oid"] else (),
             )
 
     def _asked(self, query: str, **variables: object) -> Mapping[str, Any]:
@@ -165,7 +172,7 @@ class GitHubForge:
         self, seen: Sequence[CheckSeen], contexts: Mapping[str, Mapping[str, Any]], deadline: Deadline
     ) -> list[CheckSeen]:
         """The checks, and why those failed that did. What does not come in time is asked for by the next look."""
-        failed = [check for check in seen if check.conclusion not in {None, "success", "neutral", "skipped"}]
+        failed = [check for check in seen if check.conclusion not in _UNFAILED]
         known = self._known_failures(failed)
         fresh = [check for check in failed if check.id not in known and not check.failing_log][:LOGS_AT_ONCE]
 
@@ -196,11 +203,35 @@ class GitHubForge:
 
     def _known_failures(self, failed: Sequence[CheckSeen]) -> dict[str, Failure]:
         """A log does not change once its check is over: it is fetched once, by whoever looks first."""
-        rows = Check.objects.filter(
-            pull_request__project=self.project, external_id__in=[check.id for check in failed]
-        ).exclude(failing_log="")
-        found = rows.values_list("external_id", "failing_log", "fingerprint", "headline")
-        return {of: Failure(part=part, fingerprint=mark, headline=line) for of, part, mark, line in found}
+        ids = [check.id for check in failed]
+        changes = Check.objects.filter(pull_request__project=self.project, external_id__in=ids)
+        base = BaseCheck.objects.filter(project=self.project, external_id__in=ids)
+        return {
+            of: Failure(part=part, fingerprint=mark, headline=line)
+            for rows in (changes, base)
+            for of, part, mark, line in rows.exclude(failing_log="").values_list(
+                "external_id", "failing_log", "fingerprint", "headline"
+            )
+        }
+
+    def rerun(self, number: int, *, head_sha: str, checks: Sequence[str], timeout: float = 30) -> None:
+        """The failed jobs of their workflow runs, where they have not been begun again since."""
+        del number, head_sha
+        reruns.rerun(self.client, checks, Deadline.after(timeout))
+
+    def _of_base(
+        self, repository: Mapping[str, Any], pulls: Sequence[Sequence[CheckSeen]], deadline: Deadline
+    ) -> tuple[CheckSeen, ...]:
+        """The checks of the base as it is; why one failed is asked where it fails on a pull request, too."""
+        target = repository["base"]["target"]
+        rollup = target.get("statusCheckRollup")
+        if rollup is None:
+            return ()
+        contexts = {str(one.get("databaseId") or one.get("id")): one for one in rollup["contexts"]["nodes"]}
+        seen = reading.checks(contexts.values(), head_sha=str(target["oid"]))
+        wanted = {check.name for checks in pulls for check in checks if check.conclusion not in _UNFAILED}
+        explained = self._explained([check for check in seen if check.name in wanted], contexts, deadline)
+        return (*explained, *(check for check in seen if check.name not in wanted))
 
     # --- threads ---
 

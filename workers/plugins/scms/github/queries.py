@@ -97,7 +97,7 @@ query pulls($owner: String!, $name: String!, $base: String!) {{
   rateLimit {{ cost remaining resetAt }}
   repository(owner: $owner, name: $name) {{
     nameWithOwner
-    base: ref(qualifiedName: $base) {{ target {{ oid }} }}
+    base: ref(qualifiedName: $base) {{ target {{ oid ... on Commit {{ statusCheckRollup {{ contexts(first: 100) {{ nodes {{ ...context }} }} }} }} }} }}
 {asked}
   }}
 }}
