@@ -451,7 +451,8 @@ class PullState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckSeen:
-    """One check run at one sha. `conclusion` is None while it runs; `failing_log` is the part people need, already capped."""
+    """One check run at one sha. `conclusion` is None while it runs; `failing_log` is the part that says why it failed, already capped, and
+    `fingerprint` what the same failure has in every run."""
 
     id: str
     name: str
@@ -460,6 +461,8 @@ class CheckSeen:
     conclusion: str | None  # success | failure | cancelled | skipped | neutral | timed_out
     url: str = ""
     failing_log: str = ""
+    fingerprint: str = ""
+    headline: str = ""
     started_at: datetime | None = None
     completed_at: datetime | None = None
 
@@ -514,6 +517,7 @@ class PullRequestSeen:
     reviews: tuple[ReviewSeen, ...]
     comments: tuple[CommentSeen, ...]
     observed_at: datetime
+    base_checks: tuple[CheckSeen, ...] = ()  # at `base_sha`, where the forge runs them itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -544,6 +548,11 @@ class SCM(Protocol):
 
     def withdraw(self, number: int, *, head_sha: str, timeout: float = 30) -> None:
         """This head is not to be merged any more: take it from the forge's merge queue, if we put it there."""
+        ...
+
+    def rerun(self, number: int, *, head_sha: str, checks: Sequence[str], timeout: float = 30) -> None:
+        """Run these failed checks of the head again, by their ids there, where it has not been done since. Refused codes: `not-allowed`,
+        `cannot-rerun`."""
         ...
 
     def close(self, number: int, *, timeout: float = 30) -> None: ...

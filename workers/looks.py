@@ -11,7 +11,7 @@ from django.utils import timezone
 from orchestrator.domain import watching
 from orchestrator.models import Project, PullRequest
 from orchestrator.ports import LimitReached, PortError, PullRequestSeen, PullState
-from orchestrator.services import deliveries, forges, projects, pull_requests
+from orchestrator.services import base_checks, deliveries, forges, projects, pull_requests
 from workers import runner
 from workers.toolbox import Toolbox
 
@@ -51,6 +51,8 @@ def _observe(project: Project, pulls: Sequence[PullRequest], tools: Toolbox) -> 
     if found and found[0].base_sha != project.base_sha:
         # Before anything is decided on it: an agent that is told of a conflict finds this base in its workspace.
         projects.mirrored(project=project, base_sha=found[0].base_sha, now=now, looked_at=ids)
+    if found and found[0].base_checks:
+        base_checks.record(project=project, sha=found[0].base_sha, seen=found[0].base_checks, now=now)
     _take_in([(by_number[one.number], one) for one in found], now=now)
     return len(found)
 

@@ -11,10 +11,10 @@ from django.db import InterfaceError, OperationalError, close_old_connections, c
 from django.db.models import Q
 from django.utils import timezone
 
-from orchestrator.models import Check, Host, Session, Turn, Workspace
+from orchestrator.models import BaseCheck, Check, Host, Session, Turn, Workspace
 from orchestrator.ports import AgentEvent, Look, PortError, RunEnd, RunState
 from orchestrator.ports import Host as HostPort
-from orchestrator.services import checks, hooks, observations, sessions, transcripts
+from orchestrator.services import base_checks, checks, hooks, observations, sessions, transcripts
 from orchestrator.services.observations import Watched
 from orchestrator.services.sessions import Overtaken
 from workers import runner
@@ -28,7 +28,7 @@ CHANNEL_LEASE = timedelta(seconds=20)
 WAIT = 5.0  # seconds a look waits for news
 PROGRAMS = ("claude", "codex", "aider", "opencode")
 LONGEST_LINE = 1024 * 1024  # bytes; an agent that asks for a permission shows all that it wants to write
-LOG_TAIL = 20_000  # bytes of a check's log that people and agents see
+LOG_TAIL = 512 * 1024  # bytes of the end of a check's log in which is looked for why it failed
 
 
 class HostChannel:
@@ -121,7 +121,7 @@ class HostChannel:
             if state is not None and state.end is not None:
                 runner.unhindered(f"ending {run}", partial(self._take_end, host, one, state))
         runner.unhindered("stopping strays", partial(_stop_strays, host, port, watched, look))
-        for room in checks.forsaken(host=host):
+        for room in [*checks.forsaken(host=host), *base_checks.forsaken(host=host)]:
             runner.unhindered(f"removing {room.name}", partial(_remove, port, room))
 
     def _take_chunk(self, one: Watched, offset: int, data: bytes, *, understood: bool = True) -> None:
@@ -163,6 +163,8 @@ class HostChannel:
             self._end_check(host, one, state)
         elif one.run.startswith("hook-"):
             _end_hook(one, state)
+        elif one.run.startswith("base-"):
+            self._end_base_check(host, one, state)
         else:
             try:
                 _end_setup(one, state)
@@ -171,15 +173,23 @@ class HostChannel:
 
     def _end_check(self, host: Host, one: Watched, state: RunState) -> None:
         check_id = _id_of(one.run)
-        log, _ = transcripts.read(run=one.run, after=max(state.size - LOG_TAIL, 0), cap=LOG_TAIL)
-        for workspace in Workspace.objects.filter(name__startswith=f"c-{check_id}-", removed_at__isnull=True):
-            self._tools.host(host).remove_workspace(workspace.name)
-            checks.removed(workspace=workspace, now=timezone.now())
-        ended = observations.check_ended(
-            check_id=check_id, state=state, log=log.decode(errors="replace"), now=timezone.now()
-        )
+        log = self._tail_of(host, state, rooms=f"c-{check_id}-")
+        ended = observations.check_ended(check_id=check_id, state=state, log=log, now=timezone.now())
         if ended is not None:
             runner.decide_on(ended.pk)
+
+    def _end_base_check(self, host: Host, one: Watched, state: RunState) -> None:
+        check_id, n = _id_of(one.run), int(one.run.split("-")[2])
+        log = self._tail_of(host, state, rooms=f"b-{check_id}-{n}-")
+        base_checks.ended(check_id=check_id, n=n, state=state, log=log, now=timezone.now())
+
+    def _tail_of(self, host: Host, state: RunState, *, rooms: str) -> str:
+        """The end of what a check wrote; its tree is not needed any more."""
+        log, _ = transcripts.read(run=state.id, after=max(state.size - LOG_TAIL, 0), cap=LOG_TAIL)
+        for workspace in Workspace.objects.filter(name__startswith=rooms, removed_at__isnull=True):
+            self._tools.host(host).remove_workspace(workspace.name)
+            checks.removed(workspace=workspace, now=timezone.now())
+        return log.decode(errors="replace")
 
 
 def _remove(port: HostPort, room: Workspace) -> None:
@@ -277,6 +287,10 @@ def _stop_strays(host: Host, port: HostPort, watched: dict[str, Watched], look: 
             if turn is None or turn.ended_at is not None:
                 logger.warning("a stray run is stopped", extra={"run": state.id, "host": host.name})
                 port.stop(state.id)
+        if state.live and state.id not in watched and state.id.startswith("base-"):
+            wanted = BaseCheck.objects.filter(pk=_id_of(state.id), n=int(state.id.split("-")[2]))
+            if not wanted.exclude(status="completed").exists():
+                port.end(state.fence, epoch=state.epoch)
         if state.live and state.id.startswith("check-"):
             check = Check.objects.filter(pk=_id_of(state.id)).select_related("pull_request__task").first()
             if check is None or not check.wanted:

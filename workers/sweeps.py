@@ -9,7 +9,7 @@ from functools import partial
 from django.utils import timezone
 
 from orchestrator.models import Interruption, Task
-from orchestrator.services import calls, fleet, rounds, spares
+from orchestrator.services import calls, fleet, incidents, rounds, spares
 from workers import issue_polls, looks, mirrors, runner
 from workers.failpoints import failpoint
 from workers.toolbox import Toolbox
@@ -96,5 +96,6 @@ def sweep(*, queues: list[str], tools: Toolbox) -> None:
 def look_outside(tools: Toolbox) -> None:
     """The slower round: mirrors, warm workspaces, pull requests, trackers."""
     runner.unhindered("looking after projects", lambda: mirrors.look_after_projects(tools))
+    runner.unhindered("ending incidents", lambda: incidents.end_forgotten(now=timezone.now()))
     runner.unhindered("looking at pull requests", lambda: looks.observe_due_pull_requests(tools))
     runner.unhindered("looking at trackers", lambda: issue_polls.poll_due(tools))

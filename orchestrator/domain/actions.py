@@ -126,6 +126,32 @@ class RunCheck:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunBaseCheck:
+    """Run one check of the built-in forge on the base branch, to know whether a failure is a change's own or the base's."""
+
+    name: str
+    base_sha: str
+    n: int
+
+    @property
+    def key(self) -> str:
+        return f"base-check:{self.base_sha}:{self.n}:{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RerunChecks:
+    """Ask a forge that runs its checks itself to run these failed ones again, by row id. `occasion` holds which they were."""
+
+    head_sha: str
+    checks: tuple[int, ...]
+    occasion: str
+
+    @property
+    def key(self) -> str:
+        return f"rerun:{self.occasion}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Merge:
     """Merge exactly `head_sha`. `occasion` holds the approvals and the attempt."""
 
@@ -260,6 +286,8 @@ Action = (
     | Publish
     | OpenPullRequest
     | RunCheck
+    | RunBaseCheck
+    | RerunChecks
     | Merge
     | StopAgent
     | Pause
@@ -283,6 +311,8 @@ CARRIED_OUT = (
     Publish,
     OpenPullRequest,
     RunCheck,
+    RunBaseCheck,
+    RerunChecks,
     Merge,
     StopAgent,
     EndSession,

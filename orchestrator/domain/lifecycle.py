@@ -58,6 +58,7 @@ from orchestrator.domain.status import Outcome, TaskStatus
 from orchestrator.domain.triggers import (
     asks,
     at_rest,
+    blame_of,
     died,
     held_back,
     held_triggers,
@@ -258,6 +259,8 @@ def _of_the_pull_request(snapshot: Snapshot, pull: PullFacts) -> Iterator[Action
         if name not in known:
             # A retry asks anew for a check whose first run could not be begun.
             yield RunCheck(name=name, head_sha=pull.head_sha, n=snapshot.task.attempt + 1)
+    if (found := blame_of(snapshot)) is not None:
+        yield from found.asks
     if snapshot.policy.answers_threads:
         yield from _answers(snapshot, pull)
     if snapshot.task.merge_requested == pull.head_sha:

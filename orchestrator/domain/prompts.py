@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from orchestrator.domain.blame import Blame, mended
 from orchestrator.domain.rules import Rule, Trigger
+from orchestrator.domain.sharing import shared, squeezed
 from orchestrator.domain.snapshot import CheckFacts, CommentFacts, PullFacts, ReviewFacts, Snapshot
-from orchestrator.domain.triggers import Held, digest
-from orchestrator.domain.verdicts import CIVerdict, ReviewVerdict, ci_verdict, review_verdict
+from orchestrator.domain.triggers import Held, blame_of, digest
+from orchestrator.domain.verdicts import ReviewVerdict, review_verdict
 
 LOG_CAP = 20_000  # bytes of failing logs, or of reviewers' words, in one message
 HISTORY_CAP = 40_000  # bytes of earlier turns
+LOG_LEAST = 400  # bytes of which one log has at least so many, or is left out
 NAME_CAP = 200
 
 # Control characters but tab and newline, the characters that reorder or hide text, and halves of characters, which nothing can store.
@@ -126,7 +129,8 @@ def _facts(held: Held, snapshot: Snapshot, *, nonce: str) -> str:
             f"Your turn ended without a new commit, and there is work left to do: {left}. Go on, or say what stops you."
         )
     if pull is not None and held.trigger is Trigger.CI_FAILED:
-        return _ci_words(pull, ci_verdict(pull, policy, now=snapshot.now), nonce)
+        found = blame_of(snapshot)
+        return _ci_words(pull, found, nonce) if found is not None else f"Checks failed at {pull.head_sha}."
     if pull is not None and held.trigger in {Trigger.CHANGES_REQUESTED, Trigger.BUGBOT_COMMENTS}:
         return _review_words(held.trigger, pull, review_verdict(pull, policy), nonce)
     if pull is not None and held.trigger is Trigger.MERGE_CONFLICTS:
@@ -134,19 +138,54 @@ def _facts(held: Held, snapshot: Snapshot, *, nonce: str) -> str:
     return f"{held.trigger}: {'; '.join(one_line(line) for line in held.evidence)}"
 
 
-def _ci_words(pull: PullFacts, verdict: CIVerdict, nonce: str) -> str:
-    share = LOG_CAP // max(len(verdict.failed), 1)
-    names = ", ".join(one_line(check.name) for check in verdict.failed)
-    head = f"Checks failed at {pull.head_sha}: {names}. Find the cause, fix it and commit."
-    return "\n\n".join([head, *(_check_words(check, share, nonce) for check in verdict.failed)])
+def _ci_words(pull: PullFacts, found: Blame, nonce: str) -> str:
+    head = f"Checks failed at {pull.head_sha}: {_names(found.own)}. Find the cause, fix it and commit."
+    return "\n\n".join([head, *_not_yours(pull, found), *_failures(found.own, nonce)])
 
 
-def _check_words(check: CheckFacts, share: int, nonce: str) -> str:
+def _not_yours(pull: PullFacts, found: Blame) -> Iterator[str]:
+    base = one_line(pull.base_branch)
+    if found.inherited:
+        yield f"Inherited, not yours to fix, since {base} fails there too: {_names(found.inherited)}."
+    if found.shared:
+        yield f"Not yours to fix, since other pull requests fail there in the same way: {_names(found.shared)}."
+    mended_since = [check for check in found.own if mended(check, pull) is not None]
+    if mended_since:
+        yield (
+            f"{base} had the same failure and is green at {pull.base_sha} (refs/remotes/origin has it): {_names(mended_since)}."
+            " Rebase or merge first; that may be all that is needed."
+        )
+
+
+def _names(checks: Sequence[CheckFacts]) -> str:
+    return ", ".join(one_line(check.name) for check in checks)
+
+
+def _failures(failed: Sequence[CheckFacts], nonce: str) -> Iterator[str]:
+    """Each failed check with its link, and why it failed. Those that fail in the same way are told together, so that what can be told goes
+    as far as it can; where it does not go far enough the last are told by their names and links."""
+    alike: dict[str, list[CheckFacts]] = {}
+    for check in failed:
+        alike.setdefault(check.fingerprint or f"check {check.id}", []).append(check)
+    groups = list(alike.values())
+    texts = [fenced(group[0].failing_log, label="log", nonce=nonce) if group[0].failing_log else "" for group in groups]
+    told = [n for n, text in enumerate(texts) if text][: LOG_CAP // LOG_LEAST]
+    shares = dict(zip(told, shared([len(texts[n].encode()) for n in told], LOG_CAP), strict=True))
+    for n, group in enumerate(groups):
+        heads = "\n".join(_named(check) for check in group)
+        if not texts[n]:
+            yield f"{heads}\nNo log is known."
+        elif n not in shares:
+            yield f"{heads}\nIts log is left out here."
+        else:
+            frame = len(fenced("", label="log", nonce=nonce).encode())
+            log = squeezed(plain(group[0].failing_log), max(shares[n] - frame, 0))
+            yield f"{heads}\n{fenced(log, label='log', nonce=nonce)}"
+
+
+def _named(check: CheckFacts) -> str:
     link = f" ({one_line(check.url)})" if check.url else ""
-    head = f"{one_line(check.name)}: {one_line(check.conclusion or 'no conclusion')}{link}"
-    if not check.failing_log:
-        return f"{head}\nNo log is known."
-    return f"{head}\n{fenced(capped(plain(check.failing_log), share), label='log', nonce=nonce)}"
+    return f"{one_line(check.name)}: {one_line(check.conclusion or 'no conclusion')}{link}"
 
 
 def _review_words(trigger: Trigger, pull: PullFacts, verdict: ReviewVerdict, nonce: str) -> str:

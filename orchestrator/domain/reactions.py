@@ -11,12 +11,13 @@ from orchestrator.domain.actions import (
     Interrupt,
     Merge,
     Pause,
-    RunCheck,
     SendToAgent,
     Settle,
     StopAgent,
     key_of,
 )
+from orchestrator.domain.blame import can_be_rerun, reruns
+from orchestrator.domain.breaker import OPENS_AT, attempts_of, same_failure, side_by_side
 from orchestrator.domain.durations import format_duration
 from orchestrator.domain.prompts import allowed_words, one_line, resume_words, words_for
 from orchestrator.domain.reasons import Reason, seen_in, unjudged
@@ -26,12 +27,13 @@ from orchestrator.domain.triggers import (
     Held,
     Hold,
     at_rest,
+    blame_of,
     episode_of,
     live_turn,
     memory_of,
     stopped,
 )
-from orchestrator.domain.verdicts import ci_verdict, review_verdict
+from orchestrator.domain.verdicts import review_verdict
 
 _BY_MESSAGE = frozenset({Reply.SEND_TO_AGENT, Reply.RESTART_AGENT})
 _BY_REVIEWERS = frozenset({Trigger.CHANGES_REQUESTED, Trigger.BUGBOT_COMMENTS})
@@ -146,12 +148,15 @@ def _answer(held: Held, memory: Memory, rule: Rule, snapshot: Snapshot) -> React
     answered = _was_answered(held, memory, rule, snapshot)
     exhausted = not answered and allowed is not None and tries >= allowed
     overdue = memory.deadline_at is not None and snapshot.now >= memory.deadline_at
+    repeated = None if answered else _repeated(held, memory, snapshot)
+    if repeated is not None:
+        return _escalate(held, memory, rule, repeated, snapshot)
     if (exhausted or overdue) and _called_for_otherwise(held, snapshot):
         otherwise = "nothing: the rule of what is left undone calls a human, once"
         return Reacted(memory=memory, why=_line(held, rule, otherwise))
     if exhausted or overdue:
         used_up = f"{tries} {'try' if tries == 1 else 'tries'} used up"
-        return _escalate(held, memory, rule, used_up if exhausted else f"not resolved within {_span(rule)}")
+        return _escalate(held, memory, rule, used_up if exhausted else f"not resolved within {_span(rule)}", snapshot)
     if answered:
         why = f"nothing new: answered on this occasion ({tries} so far){_until(memory)}"
         return Reacted(memory=memory, wake_at=memory.deadline_at, why=_line(held, rule, why))
@@ -203,14 +208,28 @@ def _span(rule: Rule) -> str:
     return format_duration(rule.escalate_after) if isinstance(rule.escalate_after, timedelta) else "its time"
 
 
-def _escalate(held: Held, memory: Memory, rule: Rule, cause: str) -> Reacted:
+def _repeated(held: Held, memory: Memory, snapshot: Snapshot) -> str | None:
+    """The breaker: words for a failure that three attempts in a row have left as it was, even where there are tries left."""
+    found = blame_of(snapshot) if held.trigger is Trigger.CI_FAILED else None
+    if found is None:
+        return None
+    same = same_failure(attempts_of(snapshot, memory.episode), found.own)
+    return f"{same.name} failed in the same way {OPENS_AT} times in a row" if same is not None else None
+
+
+def _attempts(held: Held, memory: Memory, snapshot: Snapshot) -> tuple[str, ...]:
+    attempts = attempts_of(snapshot, memory.episode) if held.trigger is Trigger.CI_FAILED else ()
+    return side_by_side(attempts) if len(attempts) > 1 else ()
+
+
+def _escalate(held: Held, memory: Memory, rule: Rule, cause: str, snapshot: Snapshot) -> Reacted:
     ask = Interrupt(
         trigger=held.trigger,
         cause=_call_of(memory),
         priority=Priority.URGENT if rule.priority is Priority.URGENT else Priority.ACTION,
         escalation=True,
         question=f"{held.trigger}: {cause}. What now?",
-        evidence=held.evidence,
+        evidence=(*held.evidence, *_attempts(held, memory, snapshot)),
     )
     why = f"{cause}: a human is called"
     return Reacted(memory=replace(memory, escalated=True), actions=(ask,), why=_line(held, rule, why))
@@ -317,15 +336,13 @@ def _go_on(held: Held, memory: Memory, snapshot: Snapshot) -> Iterator[Action]:
 
 
 def _rerun(held: Held, rule: Rule, snapshot: Snapshot) -> Iterator[Action]:
-    """Run the failed checks of the built-in forge again. Where others run them, a person is asked to."""
-    pull = snapshot.pull
-    failed = ci_verdict(pull, snapshot.policy, now=snapshot.now).failed if pull is not None else ()
-    ours = [check for check in failed if check.name in snapshot.policy.own_checks]
-    if pull is None or not ours:
+    """Run the failed checks again. Where the forge does not do that, a person is asked to."""
+    pull, found = snapshot.pull, blame_of(snapshot)
+    again = reruns(found.own, snapshot, pull, occasion=held.occasion) if pull is not None and found is not None else []
+    if not again or not all(can_be_rerun(action, snapshot) for action in again):
         yield _ask(held, rule)
         return
-    for check in ours:
-        yield RunCheck(name=check.name, head_sha=pull.head_sha, n=check.n + 1)
+    yield from again
 
 
 def _ask(held: Held, rule: Rule) -> Interrupt:

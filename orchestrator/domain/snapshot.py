@@ -161,6 +161,53 @@ class CheckFacts:
     conclusion: str | None
     failing_log: str = ""
     url: str = ""
+    fingerprint: str = ""  # by which the same failure is known again; empty: nothing is known of it
+    headline: str = ""  # the failure in one line
+    reds: int = 1  # how many runs of it at this head have failed, where this one did
+    flaky: bool = False  # this failure is known to go away when it is run again
+    green_once: bool = True  # it has been green in this project before
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseFacts:
+    """How a check went on the base branch, at one of its commits."""
+
+    name: str
+    sha: str
+    n: int
+    status: str
+    conclusion: str | None
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IncidentFacts:
+    """One failure of a whole project that is not over: of its base branch, or of many pull requests. `released`: a person lets agents try."""
+
+    number: int
+    check: str
+    fingerprint: str
+    pulls: int
+    on_base: bool
+    released: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailureFacts:
+    """One failed check of an earlier head."""
+
+    name: str
+    fingerprint: str
+    headline: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptFacts:
+    """A red head: what failed at it, and what the agent said when it had made it."""
+
+    head_sha: str
+    failures: tuple[FailureFacts, ...]
+    said: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,6 +257,10 @@ class PullFacts:
     comments: tuple[CommentFacts, ...]
     observed_at: datetime
     merged_at: datetime | None = None
+    base_branch: str = "the base branch"
+    base: tuple[BaseFacts, ...] = ()  # of the checks that failed here: at the base as it is, and before, oldest first
+    incidents: tuple[IncidentFacts, ...] = ()  # of the failures at this head, those that are not over
+    attempts: tuple[AttemptFacts, ...] = ()  # the red heads that the agent was told of, and this one; oldest first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from orchestrator.domain.blame import marks
 from orchestrator.domain.continuing import turns_used_up
 from orchestrator.domain.rules import Trigger
 from orchestrator.domain.snapshot import JobFacts, JobState, PullFacts, SessionFacts, Snapshot, TurnEnd, TurnFacts
 from orchestrator.domain.status import TaskStatus
-from orchestrator.domain.triggers import Held, Hold, asks, at_rest, died, held_back, live_turn, stopped
+from orchestrator.domain.triggers import Held, Hold, asks, at_rest, blame_of, died, held_back, live_turn, stopped
 from orchestrator.domain.verdicts import CI, ci_verdict, review_verdict
 from orchestrator.domain.waiting import words_of
 
@@ -128,11 +129,13 @@ def _pull_word(snapshot: Snapshot, holding: Holding) -> Word | None:
 def _undone_word(snapshot: Snapshot, pull: PullFacts, holding: Holding) -> Word | None:
     if pull.mergeable is False:
         return TaskStatus.CONFLICTED, "conflicts with its base", pull.conflict_files
-    if Trigger.CI_FAILED in holding:
-        return TaskStatus.CI_FAILED, "checks failed", holding[Trigger.CI_FAILED].evidence
+    ci = ci_verdict(pull, snapshot.policy, now=snapshot.now)
+    found = blame_of(snapshot)
+    if found is not None:
+        evidence = tuple(f"{check.name}: {check.conclusion}{marks(check, found)}" for check in ci.failed)
+        return TaskStatus.CI_FAILED, found.waits or "checks failed", evidence
     if Trigger.CHANGES_REQUESTED in holding:
         return TaskStatus.CHANGES_REQUESTED, "changes are requested", holding[Trigger.CHANGES_REQUESTED].evidence
-    ci = ci_verdict(pull, snapshot.policy, now=snapshot.now)
     if ci.word is CI.PENDING:
         missing = f"not reported yet: {', '.join(ci.missing)}" if ci.missing else "checks are running"
         return TaskStatus.CI_PENDING, missing, ()

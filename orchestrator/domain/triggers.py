@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from orchestrator.domain import budgets, progress
+from orchestrator.domain.blame import Blame, blame, marks
 from orchestrator.domain.budgets import Span
 from orchestrator.domain.rules import Trigger, pauses
 from orchestrator.domain.snapshot import (
@@ -23,6 +24,7 @@ from orchestrator.domain.snapshot import (
 )
 from orchestrator.domain.verdicts import CI, CIVerdict, ReviewVerdict, ci_verdict, review_verdict
 
+AGAIN = timedelta(minutes=1)  # what is waited for may have come although nobody rang
 AGENT_TRIGGERS = (Trigger.AGENT_NEEDS_INPUT, Trigger.AGENT_STUCK, Trigger.AGENT_EXITED)
 
 
@@ -59,7 +61,7 @@ def held_triggers(snapshot: Snapshot) -> tuple[Held, ...]:
     ci = ci_verdict(pull, snapshot.policy, now=snapshot.now)
     review = review_verdict(pull, snapshot.policy)
     answering = (
-        _ci_failed(pull, ci),
+        _ci_failed(snapshot, pull, ci),
         _changes_requested(snapshot, pull, review),
         _bugbot_comments(snapshot, pull, review),
         _merge_conflicts(snapshot, pull),
@@ -264,18 +266,37 @@ def _budget_exceeded(snapshot: Snapshot) -> Held:
 # --- The pull request ---------------------------------------------------------------------------------------------------------------------
 
 
-def _ci_failed(pull: PullFacts, ci: CIVerdict) -> Held:
+def blame_of(snapshot: Snapshot) -> Blame | None:
+    """Whose the failures at the head of an open pull request are; None while it is not red."""
+    pull = snapshot.pull
+    if pull is None or pull.state != "open":
+        return None
+    ci = ci_verdict(pull, snapshot.policy, now=snapshot.now)
+    return blame(snapshot, pull, ci.failed, occasion=_of_failures(pull, ci)) if ci.word is CI.RED else None
+
+
+def _of_failures(pull: PullFacts, ci: CIVerdict) -> str:
+    return f"{pull.head_sha[:16]}.{digest(*sorted(check.id for check in ci.failed))}"
+
+
+def _ci_failed(snapshot: Snapshot, pull: PullFacts, ci: CIVerdict) -> Held:
     if pull.state != "open" or ci.word is CI.GREEN:
         return Held(trigger=Trigger.CI_FAILED, hold=Hold.CLEAR)
     if ci.word is not CI.RED:
         # A pending build is still the agent's answer to the red one, so it does not clear the memory.
         return Held(trigger=Trigger.CI_FAILED, hold=Hold.OPEN, look_again_at=ci.settles_at)
-    failed = sorted(check.id for check in ci.failed)
+    occasion = _of_failures(pull, ci)
+    found = blame(snapshot, pull, ci.failed, occasion=occasion)
+    if found.waits:
+        # Nobody is told, no try is counted, and what was remembered stays.
+        return Held(
+            trigger=Trigger.CI_FAILED, hold=Hold.OPEN, look_again_at=found.look_again_at or snapshot.now + AGAIN
+        )
     return Held(
         trigger=Trigger.CI_FAILED,
         hold=Hold.HELD,
-        occasion=f"{pull.head_sha[:16]}.{digest(*failed)}",
-        evidence=tuple(f"{check.name}: {check.conclusion}" for check in ci.failed),
+        occasion=occasion,
+        evidence=tuple(f"{check.name}: {check.conclusion}{marks(check, found)}" for check in ci.failed),
     )
 
 

@@ -20,6 +20,8 @@ _WORDS = {
     "publish": "the push",
     "open-pr": "the pull request",
     "check": "a check",
+    "base-check": "a check of the base branch",
+    "rerun": "running failed checks again",
     "merge": "the merge",
     "end": "the clean-up",
     "delete-branch": "the branch's deletion",

@@ -1,12 +1,15 @@
 """One file per noun, each with its QuerySet."""
 
 from orchestrator.models.account import ApiToken, IdempotencyRecord, LoginLink
+from orchestrator.models.base_check import BaseCheck
 from orchestrator.models.configuration import GlobalSettings
 from orchestrator.models.delivery import Delivery
 from orchestrator.models.event import DecisionRecord, Event
+from orchestrator.models.flake import Flake
 from orchestrator.models.gate import Gate
 from orchestrator.models.hook import HookRun
 from orchestrator.models.host import Host, Workspace
+from orchestrator.models.incident import Incident
 from orchestrator.models.job import Claim, Job, PushIntent
 from orchestrator.models.notification import InboxItem, Notification, NotificationChannel, QuietTime, SpentLink
 from orchestrator.models.parcel import Parcel, ParcelPiece
@@ -21,6 +24,7 @@ from orchestrator.models.workflow import ProjectWorkflow, TrackedIssue, Workflow
 
 __all__ = [
     "ApiToken",
+    "BaseCheck",
     "Check",
     "Claim",
     "Comment",
@@ -28,12 +32,14 @@ __all__ = [
     "Delivery",
     "Diff",
     "Event",
+    "Flake",
     "Gate",
     "GlobalSettings",
     "HookRun",
     "Host",
     "IdempotencyRecord",
     "InboxItem",
+    "Incident",
     "Interruption",
     "Job",
     "JournalChunk",

@@ -87,7 +87,11 @@ class Check(models.Model):
     status = models.CharField(max_length=12, default="queued")
     conclusion = models.CharField(max_length=20, blank=True)
     url = models.TextField(blank=True)
-    failing_log = models.TextField(blank=True)
+    failing_log = models.TextField(blank=True, help_text="The part of its log that says why it failed.")
+    fingerprint = models.CharField(
+        max_length=32, blank=True, help_text="By which the same failure is known again; empty: nothing is known of it."
+    )
+    headline = models.CharField(max_length=300, blank=True, help_text="The failure in one line.")
     detail = models.TextField(blank=True)
     started_at = models.DateTimeField(null=True, blank=True)
     completed_at = models.DateTimeField(null=True, blank=True)

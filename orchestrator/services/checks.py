@@ -43,7 +43,9 @@ def started(*, check: Check, now: datetime) -> None:
 
 def forsaken(*, host: Host) -> list[Workspace]:
     """Trees of checks on a host for which nobody waits and of which no run is watched: their making was cut short, or the change moved on."""
-    rooms = Workspace.objects.filter(host=host, purpose=Workspace.Purpose.CHECK, removed_at__isnull=True)
+    rooms = Workspace.objects.filter(
+        host=host, purpose=Workspace.Purpose.CHECK, name__startswith="c-", removed_at__isnull=True
+    )
     by_check = {int(room.name.split("-")[1]): room for room in rooms}
     known = Check.objects.filter(pk__in=by_check).select_related("pull_request__task").in_bulk()
     return [room for pk, room in by_check.items() if pk not in known or _is_over(known[pk])]

@@ -14,9 +14,11 @@ from django.db.models import F, Q, TextField
 from django.db.models.functions import Cast, Length
 
 from orchestrator.domain.actions import RunCheck, Say, key_of
+from orchestrator.domain.failures import Failure, failure_of
 from orchestrator.domain.prompts import one_line, plain
 from orchestrator.domain.snapshot import TurnEnd
 from orchestrator.models import (
+    BaseCheck,
     Check,
     HookRun,
     Host,
@@ -40,7 +42,7 @@ from orchestrator.ports import (
     TurnDone,
     Usage,
 )
-from orchestrator.services import alerts, events, promises
+from orchestrator.services import alerts, events, flakes, promises
 
 _MOST_USD = Decimal(999_999)  # what the column holds
 _MOST_TOKENS = 10**15
@@ -77,6 +79,10 @@ def watched_runs(*, host: Host) -> list[Watched]:
         checks = Check.objects.filter(status="in_progress", pull_request__project__scm__plugin="local")
         runs += [
             Watched(run=check.run_id, agent="", cursor=_journal_size(check.run_id), parsed_to=0) for check in checks
+        ]
+        on_base = BaseCheck.objects.filter(status="in_progress", external_id="")
+        runs += [
+            Watched(run=check.run_id, agent="", cursor=_journal_size(check.run_id), parsed_to=0) for check in on_base
         ]
     hooks = HookRun.objects.filter(session__host=host, started_at__isnull=False, ended_at__isnull=True)
     runs += [Watched(run=hook.run_id, agent="", cursor=_journal_size(hook.run_id), parsed_to=0) for hook in hooks]
@@ -376,14 +382,16 @@ def check_ended(*, check_id: int, state: RunState, log: str, now: datetime) -> T
     if check.status == "completed":
         return None
     judged = state.end is RunEnd.EXITED and state.exit_code is not None
-    check.status, check.completed_at = "completed", now
+    before, check.status, check.completed_at = check.conclusion, "completed", now
     if judged:
         check.conclusion = "success" if state.exit_code == 0 else "failure"
     else:
         check.conclusion = "timed_out" if state.end is RunEnd.DEADLINE else "cancelled"
     check.detail = _detail(state)
-    check.failing_log = "" if check.conclusion == "success" else plain(log)
+    failure = failure_of(log) if check.conclusion != "success" else Failure()
+    check.failing_log, check.fingerprint, check.headline = failure.part, failure.fingerprint, failure.headline
     check.save()
+    flakes.went_green(check=check, before=before, now=now)
     task = check.pull_request.task
     if check.conclusion == "cancelled" and check.n < CHECK_RUNS and check.wanted:
         Check.objects.create(pull_request=check.pull_request, name=check.name, head_sha=check.head_sha, n=check.n + 1)

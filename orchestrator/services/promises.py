@@ -20,6 +20,7 @@ from orchestrator.domain.actions import (
     OpenPullRequest,
     Pause,
     ReadIssue,
+    RerunChecks,
     SendToAgent,
     Settle,
     key_of,
@@ -41,7 +42,7 @@ from orchestrator.models import (
 from orchestrator.services import calls, events
 from orchestrator.services.jobs import EFFECTS
 
-_FORGE = (ReadIssue, OpenPullRequest, Merge, DeleteBranch, ClosePullRequest, AnswerThread)
+_FORGE = (ReadIssue, OpenPullRequest, RerunChecks, Merge, DeleteBranch, ClosePullRequest, AnswerThread)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from orchestrator.domain.prompts import plain
 from orchestrator.domain.snapshot import JobState
 from orchestrator.models import Check, Comment, Job, PullRequest, Review, Task
 from orchestrator.ports import CheckSeen, PullRequestSeen, PullState
-from orchestrator.services import events
+from orchestrator.services import events, flakes
 
 
 @transaction.atomic
@@ -35,7 +35,7 @@ def record(*, task: Task, seen: PullRequestSeen, now: datetime) -> PullRequest:
     _copy(pull, seen, now=now)
     pull.save()
     for check in seen.checks:
-        _record_check(pull, check)
+        _record_check(pull, check, now=now)
     _record_words(pull, seen)
     Task.objects.filter(pk=task.pk).update(wake_at=now, version=F("version") + 1)
     return pull
@@ -103,11 +103,11 @@ def _copy(pull: PullRequest, seen: PullRequestSeen, *, now: datetime) -> None:
         pull.merged_sha, pull.merged_head, pull.merged_at = seen.merged_sha, seen.head_sha, now
 
 
-def _record_check(pull: PullRequest, seen: CheckSeen) -> None:
+def _record_check(pull: PullRequest, seen: CheckSeen, *, now: datetime) -> None:
     """Checks of other forges; those of the built-in one are rows from their start. Runs are numbered in the order in which we saw them."""
     runs = Check.objects.filter(pull_request=pull, head_sha=seen.head_sha, name=seen.name)
     known = runs.filter(external_id=seen.id).first()
-    Check.objects.update_or_create(
+    check, _ = Check.objects.update_or_create(
         pull_request=pull,
         head_sha=seen.head_sha,
         name=seen.name,
@@ -117,11 +117,14 @@ def _record_check(pull: PullRequest, seen: CheckSeen) -> None:
             "conclusion": seen.conclusion or "",
             "url": seen.url,
             "failing_log": plain(seen.failing_log),
+            "fingerprint": seen.fingerprint,
+            "headline": plain(seen.headline),
             "started_at": seen.started_at,
             "completed_at": seen.completed_at,
             "n": known.n if known is not None else runs.count() + 1,
         },
     )
+    flakes.went_green(check=check, before=known.conclusion if known is not None else "", now=now)
 
 
 def _record_words(pull: PullRequest, seen: PullRequestSeen) -> None:

@@ -15,7 +15,7 @@ from orchestrator.domain.recording import standing
 from orchestrator.domain.snapshot import Memory, Snapshot
 from orchestrator.domain.status import TaskStatus, attention_of
 from orchestrator.models import DecisionRecord, Event, Reaction, Task
-from orchestrator.services import events, promises, snapshots
+from orchestrator.services import events, incidents, promises, snapshots
 from orchestrator.services.promises import Promised
 from orchestrator.services.recording import recorder
 
@@ -57,6 +57,9 @@ def reconcile_many(*, task_ids: Sequence[int], now: datetime, only_due: bool = F
     if not tasks:
         return
     known = snapshots.take_many(tasks, now=now)
+    noticed = [task for task in tasks if incidents.notice(task=task, snapshot=known[task.pk], now=now)]
+    if noticed:
+        known = snapshots.take_many(tasks, now=now)
     looks = [_Look(task=task, course=course_of(known[task.pk])) for task in tasks]
     _remember(looks)
     promises.keep([one for look in looks for one in look.promised], now=now)

@@ -15,7 +15,6 @@ from pydantic import TypeAdapter
 from orchestrator.domain.issues import Standing
 from orchestrator.domain.rules import Trigger
 from orchestrator.domain.snapshot import (
-    CheckFacts,
     CommentFacts,
     InterruptionFacts,
     IssueStanding,
@@ -51,7 +50,7 @@ from orchestrator.models import (
     TrackedIssue,
     Turn,
 )
-from orchestrator.services import rules, spending, workflow_settings
+from orchestrator.services import failures, rules, spending, workflow_settings
 
 PROGRESS = TypeAdapter(Progress)  # as it is kept in its task's row
 RESUMES_WITH_WAITS = 8  # with waits that grow to five minutes that is some twenty minutes, and then a human is called
@@ -75,7 +74,7 @@ def take_many(tasks: Sequence[Task], *, now: datetime) -> dict[int, Snapshot]:
     turns = _newest(Turn.objects.filter(session__in=sessions.values()).defer("prompt"), "session_id", "n")
     pulls = _newest(PullRequest.objects.filter(task__in=ids).defer("body"), "task_id", "id")
     current = {task: session.pk for task, session in sessions.items()}
-    on_pulls = _facts_of_pulls(pulls, current)
+    on_pulls = _facts_of_pulls(pulls, current, now=now)
     messages, jobs, memory, asked = _messages(ids, current), _jobs(ids), _memory(ids), _interruptions(ids)
     issues = {row.task_id: row for row in TrackedIssue.objects.filter(task__in=ids)}
     spent = spending.of_tasks(tasks, now=now)
@@ -343,42 +342,54 @@ def _interruptions(tasks: Sequence[int]) -> dict[int, list[InterruptionFacts]]:
     return _grouped(rows.values_list("task_id", *columns), read)
 
 
-def _facts_of_pulls(pulls: dict[int, PullRequest], current: dict[int, int]) -> dict[int, PullFacts]:
-    """The pull request of each task, with the newest run of each check at its head."""
+def _facts_of_pulls(pulls: dict[int, PullRequest], current: dict[int, int], *, now: datetime) -> dict[int, PullFacts]:
+    """The pull request of each task, with the newest run of each check at its head and what is known of those that failed."""
     ids = [pull.pk for pull in pulls.values()]
     checks, reviews = _checks(ids), _reviews(ids)
     comments = _comments({pull.pk: current.get(task) for task, pull in pulls.items()})
     return {
-        task: PullFacts(
-            number=pull.number,
-            url=pull.url,
-            state=pull.state,
-            head_sha=pull.head_sha,
-            base_sha=pull.base_sha,
-            head_since=pull.head_since,
-            mergeable=pull.mergeable,
-            conflict_files=tuple(pull.conflict_files),
-            required_checks=tuple(pull.required_checks) if pull.required_checks is not None else None,
-            checks=tuple({check.name: check for check in checks[pull.pk]}.values()),
-            reviews=tuple(reviews[pull.pk]),
-            comments=tuple(comments[pull.pk]),
-            observed_at=pull.observed_at,
-            merged_at=pull.merged_at,
-        )
-        for task, pull in pulls.items()
+        task: _pull(pull, checks[pull.pk], reviews[pull.pk], comments[pull.pk], now=now) for task, pull in pulls.items()
     }
 
 
-def _checks(pulls: Sequence[int]) -> dict[int, list[CheckFacts]]:
-    rows = Check.objects.filter(pull_request__in=pulls, head_sha=F("pull_request__head_sha")).order_by("name", "n")
+def _pull(
+    pull: PullRequest,
+    runs: Sequence[Check],
+    reviews: Sequence[ReviewFacts],
+    comments: Sequence[CommentFacts],
+    *,
+    now: datetime,
+) -> PullFacts:
+    newest = {check.name: check for check in runs}
+    checks, base, of_many, attempts = failures.facts(pull, runs, list(newest.values()), now=now)
+    return PullFacts(
+        number=pull.number,
+        url=pull.url,
+        state=pull.state,
+        head_sha=pull.head_sha,
+        base_sha=pull.base_sha,
+        head_since=pull.head_since,
+        mergeable=pull.mergeable,
+        conflict_files=tuple(pull.conflict_files),
+        required_checks=tuple(pull.required_checks) if pull.required_checks is not None else None,
+        checks=checks,
+        reviews=tuple(reviews),
+        comments=tuple(comments),
+        observed_at=pull.observed_at,
+        merged_at=pull.merged_at,
+        base_branch=pull.base_branch,
+        base=base,
+        incidents=of_many,
+        attempts=attempts,
+    )
 
-    def read(pk: int, name: str, n: int, status: str, conclusion: str, failing_log: str, url: str) -> CheckFacts:
-        return CheckFacts(
-            id=pk, name=name, n=n, status=status, conclusion=conclusion or None, failing_log=failing_log, url=url
-        )
 
-    columns = ("pull_request_id", "id", "name", "n", "status", "conclusion", "failing_log", "url")
-    return _grouped(rows.values_list(*columns), read)
+def _checks(pulls: Sequence[int]) -> dict[int, list[Check]]:
+    """The runs of checks at the heads of pull requests."""
+    found: dict[int, list[Check]] = defaultdict(list)
+    for run in Check.objects.filter(pull_request__in=pulls, head_sha=F("pull_request__head_sha")).order_by("name", "n"):
+        found[run.pull_request_id].append(run)
+    return found
 
 
 def _reviews(pulls: Sequence[int]) -> dict[int, list[ReviewFacts]]:

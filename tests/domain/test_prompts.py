@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from orchestrator.domain.actions import SendToAgent
 from orchestrator.domain.lifecycle import decide
@@ -18,7 +20,7 @@ from orchestrator.domain.prompts import (
     unmarked,
 )
 from orchestrator.domain.rules import DEFAULTS, Trigger
-from orchestrator.domain.snapshot import Snapshot
+from orchestrator.domain.snapshot import CheckFacts, Snapshot
 from tests.domain.facts import PULL, check, comment, review, snapshot
 
 
@@ -69,6 +71,58 @@ def test_the_logs_of_one_message_have_twenty_kilobytes_in_all(letter: str) -> No
     text = words(snapshot(pull=replace(PULL, required_checks=None, checks=checks)))
     assert text.encode().count(letter.encode()) * len(letter.encode()) <= 20_100
     assert all(f"c{n}: failure" in text for n in range(4))
+
+
+def failed(n: int, *, log: str = "boom", fingerprint: str = "") -> CheckFacts:
+    return replace(
+        check("failure", number=n, name=f"suite-{n:03}", log=log),
+        fingerprint=fingerprint,
+        url=f"https://ci.example/{n}",
+    )
+
+
+def told(*checks: CheckFacts) -> str:
+    return words(snapshot(pull=replace(PULL, required_checks=None, checks=checks)))
+
+
+def test_d9_three_hundred_failed_checks_are_all_named_with_their_links_within_the_cap() -> None:
+    text = told(*(failed(n, log=f"boom {n} " * 5000) for n in range(300)))
+    assert all(f"suite-{n:03}: failure (https://ci.example/{n})" in text for n in range(300))
+    heads = sum(
+        len(f"suite-{n:03}: failure (https://ci.example/{n})\nsuite-000, \nIts log is left out here.\n\n")
+        for n in range(300)
+    )
+    assert len(text.encode()) < 20_000 + heads + 500
+
+
+def test_d9_each_of_thirty_failed_checks_has_a_part_of_its_own_log() -> None:
+    text = told(*(failed(n, log=f"{'noise ' * 900}reason {n}.") for n in range(30)))
+    assert all(f"reason {n}." in text for n in range(30))
+
+
+def test_checks_that_fail_in_the_same_way_are_told_together_and_leave_room_for_the_others() -> None:
+    same = [failed(n, log="x" * 30_000, fingerprint="same") for n in range(40)]
+    text = told(*same, failed(99, log="y" * 9_000))
+    assert text.count("<<<log") == 2
+    assert text.count("y" * 9_000) == 1
+    assert "suite-000: failure (https://ci.example/0)\nsuite-001: failure" in text
+
+
+@given(
+    st.lists(
+        st.builds(failed, st.integers(0, 999), log=st.text(max_size=3000), fingerprint=st.sampled_from(["", "a", "b"])),
+        min_size=1,
+        max_size=80,
+        unique_by=lambda one: one.name,
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_whatever_failed_every_check_is_named_and_the_logs_fit(checks: list[CheckFacts]) -> None:
+    text = told(*checks)
+    assert all(f"{one.name}: failure ({one.url})" in text for one in checks)
+    logs = sum(len(part.partition("<<<end")[0].encode()) for part in text.split("<<<log")[1:])
+    assert logs <= 20_000
+    assert not {c for c in text if ord(c) < 32 and c not in "\t\n"}
 
 
 def test_a_name_from_outside_is_one_short_line() -> None:

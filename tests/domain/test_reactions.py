@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from orchestrator.domain.actions import Interrupt, Merge, RunCheck, SendToAgent, StopAgent
+from orchestrator.domain.actions import Interrupt, Merge, RerunChecks, RunCheck, SendToAgent, StopAgent, key_of
 from orchestrator.domain.lifecycle import decide
 from orchestrator.domain.rules import DEFAULTS, Override, Reply, Rule, Trigger, effective
 from orchestrator.domain.snapshot import JobFacts, JobState, MessageFacts, Policy, RequestFacts, Snapshot, TurnEnd
@@ -147,9 +147,14 @@ def test_checks_are_rerun_as_often_as_the_rule_allows() -> None:
     assert [asked.escalation for asked in story.asked] == [True]
 
 
-def test_where_others_run_the_checks_a_person_is_asked_to_rerun_them() -> None:
+def test_where_others_run_the_checks_they_are_asked_to_run_them_again_and_a_person_where_they_do_not() -> None:
     story = Story(snapshot(rules=ruled(Trigger.CI_FAILED, action=(Reply.RERUN_CI,))))
     story.see(pull=red(1))
+    (again,) = story.promised
+    assert isinstance(again, RerunChecks)
+    assert (again.checks, story.asked) == ((1,), [])
+    story.settle(key_of(again), JobState.REFUSED, code="not-allowed")
+    story.see()
     assert len(story.asked) == 1
 
 

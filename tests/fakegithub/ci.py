@@ -20,9 +20,13 @@ class Runners:
         self._world, self._script = world, script
         self._threads: list[threading.Thread] = []
         world.new_head = self.start
+        world.again = self.carry_out
 
     def start(self, sha: str) -> None:
-        run = self._world.check(sha, NAME)
+        self.carry_out(self._world.check(sha, NAME))
+
+    def carry_out(self, run: CheckRun) -> None:
+        """Run a job in a thread of its own."""
         thread = threading.Thread(target=self._run, args=(run,), name=f"ci-{run.id}", daemon=True)
         self._threads.append(thread)
         thread.start()

@@ -72,7 +72,7 @@ class Graph:
             "reviewThreads": {
                 "nodes": [self.thread(one) for one in self.world.threads.values() if one.pull == pull.number]
             },
-            "statusCheckRollup": self._rollup(pull),
+            "statusCheckRollup": self.rollup(pull.head_sha),
         }
 
     def mergeable(self, pull: Pull) -> str:
@@ -112,9 +112,9 @@ class Graph:
             "author": self.author(remark.author),
         }
 
-    def _rollup(self, pull: Pull) -> dict[str, Any] | None:
-        runs = [self._run(run) for run in self.world.checks.values() if run.sha == pull.head_sha]
-        return {"commit": {"oid": pull.head_sha}, "contexts": _Pages(runs)} if runs else None
+    def rollup(self, sha: str) -> dict[str, Any] | None:
+        runs = [self._run(run) for run in self.world.checks.values() if run.sha == sha]
+        return {"commit": {"oid": sha}, "contexts": _Pages(runs)} if runs else None
 
     def _run(self, run: CheckRun) -> dict[str, Any]:
         return {
@@ -198,7 +198,9 @@ class _Repository:
 
     def ref(self, _info: object, qualifiedName: str) -> dict[str, Any] | None:
         sha = self._graph.world.sha(qualifiedName)
-        return {"target": {"__typename": "Commit", "oid": sha}} if sha else None
+        if not sha:
+            return None
+        return {"target": {"__typename": "Commit", "oid": sha, "statusCheckRollup": self._graph.rollup(sha)}}
 
     def pullRequest(self, _info: object, number: int) -> dict[str, Any]:
         pull = self._graph.world.pulls.get(number)

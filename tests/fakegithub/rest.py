@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.fakegithub.views import Views
-from tests.fakegithub.world import World
+from tests.fakegithub.world import CheckRun, World
 
 Reply = tuple[int, Any]
 DOCUMENTATION = "https://docs.github.com/rest"
@@ -47,7 +47,13 @@ class Rest:
             "pulls/create": self._create_pull,
             "pulls/update": self._update_pull,
             "pulls/merge": self._merge,
-            "checks/list-annotations": lambda _: (200, []),
+            "checks/list-annotations": self._annotations,
+            "checks/get": lambda call: self._of_check(call.places["check_run_id"], views.check),
+            "checks/get-suite": self._suite,
+            "checks/rerequest-run": self._rerequest,
+            "actions/get-job-for-workflow-run": lambda call: self._of_check(call.places["job_id"], views.job),
+            "actions/get-workflow-run": self._workflow_run,
+            "actions/re-run-workflow-failed-jobs": self._rerun,
             "actions/download-job-logs-for-workflow-run": self._log,
         }
 
@@ -149,6 +155,45 @@ class Rest:
         if missing:
             return f"Required status check {missing[0]!r} is expected."
         return "At least 1 approving review is required." if approvals < self.world.required_approvals else ""
+
+    def _of_check(self, number: str, view: Callable[[CheckRun], Any]) -> Reply:
+        run = self.world.checks.get(int(number))
+        return (200, view(run)) if run else ABSENT
+
+    def _annotations(self, call: Call) -> Reply:
+        run = self.world.checks.get(int(call.places["check_run_id"]))
+        return (200, [self.views.annotation(*one) for one in run.annotations]) if run else ABSENT
+
+    def _workflow_run(self, call: Call) -> Reply:
+        jobs = self.world.jobs(int(call.places["run_id"]))
+        return (200, self.views.workflow_run(jobs)) if jobs else ABSENT
+
+    def _suite(self, call: Call) -> Reply:
+        number = int(call.places["check_suite_id"])
+        jobs = self.world.jobs(number)
+        asked = any(job.id in self.world.reruns for job in jobs)
+        return (200, self.views.suite(jobs, asked=asked)) if jobs else ABSENT
+
+    def _rerun(self, call: Call) -> Reply:
+        run = int(call.places["run_id"])
+        jobs = self.world.jobs(run)
+        if not jobs:
+            return ABSENT
+        if not self.world.may_rerun:
+            return _said(403, "Resource not accessible by personal access token")
+        if any(job.status != "completed" for job in jobs):
+            return _said(403, "This workflow is already running")
+        self.world.rerun(run)
+        return 201, {}
+
+    def _rerequest(self, call: Call) -> Reply:
+        run = self.world.checks.get(int(call.places["check_run_id"]))
+        if run is None:
+            return ABSENT
+        if not self.world.may_rerun:
+            return _said(403, "Resource not accessible by personal access token")
+        self.world.reruns.append(run.id)
+        return 201, {}
 
     def _log(self, call: Call) -> Reply:
         run = self.world.checks.get(int(call.places["job_id"]))

@@ -201,7 +201,61 @@ class Views:
             details_url=f"{self.base}/{self.world.full}/actions/runs/{run.id}/job/{run.id}",
             pull_requests=[],
         )
-        body["output"] = {**body["output"], "annotations_count": 0, "annotations_url": f"{url}/annotations"}
+        body["output"] = {
+            **body["output"],
+            "annotations_count": len(run.annotations),
+            "annotations_url": f"{url}/annotations",
+        }
+        body["app"] |= {"slug": run.app}
+        body["check_suite"] = {"id": run.run}
+        return body  # type: ignore[no-any-return]
+
+    def annotation(self, path: str, line: int, message: str) -> dict[str, Any]:
+        body = self._here(contract.example("checks/list-annotations")[0])
+        body.update(path=path, start_line=line, end_line=line, annotation_level="failure", message=message)
+        return body  # type: ignore[no-any-return]
+
+    def job(self, run: CheckRun) -> dict[str, Any]:
+        body = self._here(contract.example("actions/get-job-for-workflow-run"))
+        body.update(
+            id=run.id,
+            run_id=run.run,
+            run_attempt=run.attempt,
+            name=run.name,
+            head_sha=run.sha,
+            status=run.status,
+            conclusion=run.conclusion,
+            started_at=run.started_at,
+            completed_at=run.completed_at,
+            url=f"{self.api}/actions/jobs/{run.id}",
+            run_url=f"{self.api}/actions/runs/{run.run}",
+            check_run_url=f"{self.api}/check-runs/{run.id}",
+        )
+        return body  # type: ignore[no-any-return]
+
+    def workflow_run(self, jobs: list[CheckRun]) -> dict[str, Any]:
+        body = self._here(contract.example("actions/get-workflow-run"))
+        over = all(job.status == "completed" for job in jobs)
+        red = any(job.conclusion not in {"success", "neutral", "skipped"} for job in jobs)
+        body.update(
+            id=jobs[0].run,
+            head_sha=jobs[0].sha,
+            run_attempt=max(job.attempt for job in jobs),
+            status="completed" if over else "in_progress",
+            conclusion=("failure" if red else "success") if over else None,
+            url=f"{self.api}/actions/runs/{jobs[0].run}",
+        )
+        return body  # type: ignore[no-any-return]
+
+    def suite(self, jobs: list[CheckRun], *, asked: bool) -> dict[str, Any]:
+        body = self._here(contract.example("checks/get-suite"))
+        over = not asked and all(job.status == "completed" for job in jobs)
+        body.update(
+            id=jobs[0].run,
+            head_sha=jobs[0].sha,
+            status="completed" if over else "queued",
+            conclusion="failure" if over else None,
+        )
         return body  # type: ignore[no-any-return]
 
     def branch(self, name: str, sha: str) -> dict[str, Any]:

@@ -103,6 +103,9 @@ class CheckRun:
     completed_at: str | None = None
     log: str = ""
     app: str = "github-actions"
+    run: int = 0  # the workflow run (and the suite) that it is a job of
+    attempt: int = 1
+    annotations: list[tuple[str, int, str]] = field(default_factory=list)  # path, line, message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +143,9 @@ class World:
     new_head: Callable[[str], None] = lambda _: (
         None
     )  # what starts when a pull request shows a commit for the first time
+    again: Callable[[CheckRun], None] = lambda _: None  # what carries out a job that was asked for again
+    reruns: list[int] = field(default_factory=list)  # workflow runs and check runs that were asked for again
+    may_rerun: bool = True
     lock: threading.RLock = field(default_factory=threading.RLock)
     _ids: Iterator[int] = field(default_factory=lambda: itertools.count(1001))
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
@@ -299,11 +305,19 @@ class World:
     # --- what runners do ---
 
     def check(
-        self, sha: str, name: str, conclusion: str | None = None, *, log: str = "", app: str = "github-actions"
+        self,
+        sha: str,
+        name: str,
+        conclusion: str | None = None,
+        *,
+        log: str = "",
+        app: str = "github-actions",
+        run: int = 0,
     ) -> CheckRun:
-        """A check run at a commit, running or completed."""
+        """A check run at a commit, running or completed; a job of the workflow run `run`, or of one of its own."""
         with self.lock:
-            made = CheckRun(id=self.id(), name=name, sha=sha, app=app)
+            number = self.id()
+            made = CheckRun(id=number, name=name, sha=sha, app=app, run=run or number)
             self.checks[made.id] = made
             self.heard.append(("check_run", "created", made.id))
             if conclusion is not None:
@@ -314,6 +328,23 @@ class World:
         with self.lock:
             run.status, run.conclusion, run.log, run.completed_at = "completed", conclusion, log, now()
             self.heard.append(("check_run", "completed", run.id))
+
+    def jobs(self, run: int) -> list[CheckRun]:
+        """The newest attempt of each job of a workflow run."""
+        newest = {one.name: one for one in self.checks.values() if one.run == run}
+        return list(newest.values())
+
+    def rerun(self, run: int) -> None:
+        """Begin the failed jobs of a workflow run once more: each is a check run of its own."""
+        with self.lock:
+            self.reruns.append(run)
+            attempt = max(job.attempt for job in self.jobs(run)) + 1
+            for job in self.jobs(run):
+                if job.conclusion not in {"success", "neutral", "skipped"}:
+                    made = CheckRun(id=self.id(), name=job.name, sha=job.sha, app=job.app, run=run, attempt=attempt)
+                    self.checks[made.id] = made
+                    self.heard.append(("check_run", "created", made.id))
+                    self.again(made)
 
     @contextmanager
     def settled(self) -> Iterator[None]:

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.domain.failures import PART_CAP
 from orchestrator.ports import PullRequestSeen, PullState, Refused, Unavailable
 from tests.fakegithub.world import ROBOT, ROBOT_TOKEN, Pull
 from tests.github.conftest import BRANCH, Scene, proposal
-from workers.plugins.scms.github import logs, people
+from workers.plugins.scms.github import people
 
 
 def look(scene: Scene, number: int) -> PullRequestSeen:
@@ -138,7 +139,6 @@ def test_a_failed_check_carries_the_failing_part_of_its_log(scene: Scene) -> Non
     assert seen["unit"].conclusion == "failure"
     assert seen["unit"].failing_log.splitlines() == [
         "Run make test",
-        "",
         "AssertionError: 0 != 4",
         "##[error]Process completed with exit code 2.",
     ]
@@ -156,7 +156,7 @@ def test_of_a_log_of_any_size_only_its_end_is_kept(scene: Scene) -> None:
     finally:
         tracemalloc.stop()
     assert log.endswith("AssertionError: 0 != 4\n##[error]exit code 2")
-    assert len(log) <= logs.CAP + 100
+    assert len(log) <= PART_CAP
     # The server's own copy is in this process, too: what is counted beyond it is ours.
     assert peak < len(noise) + 20_000_000
 
@@ -176,7 +176,7 @@ def test_three_hundred_checks_are_all_seen_and_the_logs_of_a_few_are_fetched(sce
         scene.github.world.check(head, f"check {n}", "failure", log=LOG)
     scene.github.asked.clear()
     assert len(look(scene, number).checks) == 300
-    assert sum("/logs" in what for what in scene.github.asked) == 10
+    assert sum("/logs" in what for what in scene.github.asked) == 30
 
 
 def test_checks_that_github_demands_are_known_by_name(scene: Scene) -> None:

@@ -174,6 +174,11 @@ class Chaos:
         return False
 
     def check(self) -> None:
+        asked = self.world.forge.builds.asked()
+        if asked:
+            sha, name = self.chance.choice(asked)
+            self.world.forge.builds.answer(sha, name)
+            self.world.log(f"{name} on the base {sha[-4:]}: {self.world.forge.builds.base[sha, name].conclusion}")
         waiting = [
             (p, name)
             for p in self.world.forge.pulls
@@ -199,6 +204,7 @@ class Chaos:
             self.close,
             self.push,
             self.merge,
+            self.run_again,
         )
         at_task = (
             self.cancel,
@@ -209,6 +215,7 @@ class Chaos:
             self.answer,
             self.acknowledge,
             self.stop,
+            self.incident,
         )
         if open_pulls and self.chance.random() < 0.7:
             self.chance.choice(at_pull)(task, open_pulls[-1])
@@ -268,6 +275,15 @@ class Chaos:
             self.world.forge.set_head(task.branch, f"ff{self.world.forge.next_id():038x}", self.world.now)
             self.world.log(f"somebody pushes to {task.branch}")
 
+    def run_again(self, task: TaskRow, pull: Pull) -> None:
+        """Somebody lets the failed checks run again, and has luck more often than not."""
+        for name, check in list(pull.checks.items()):
+            if check.conclusion == "failure":
+                self.world.forge.begin_check(pull, name, check.n + 1)
+                if self.chance.random() < 0.7:
+                    self.world.forge.finish_check(pull, name, "success")
+                self.world.log(f"{name} runs again at {pull.head[-6:]}")
+
     def merge(self, task: TaskRow, pull: Pull) -> None:
         if task.pull is not None and task.outcome is None:
             task.merge_requested = task.pull.head_sha
@@ -326,6 +342,22 @@ class Chaos:
             if run.task == task.id:
                 run.end = TurnEnd.STOPPED
 
+    def incident(self, task: TaskRow) -> None:
+        """Somebody says that it is over, or that agents shall try."""
+        builds = self.world.forge.builds
+        if not builds.incidents:
+            return
+        key = self.chance.choice(sorted(builds.incidents))
+        if self.chance.random() < 0.5:
+            builds.incidents[key] = replace(builds.incidents[key], released=True)
+        else:
+            builds.base = {
+                of: replace(one, conclusion="cancelled") if one.name == key[0] and one.conclusion == "failure" else one
+                for of, one in builds.base.items()
+            }
+            del builds.incidents[key]
+        self.world.log(f"somebody answers the incident of {key}")
+
     # --- the rest ---------------------------------------------------------------------------------------------------------------------
 
     def host(self) -> None:
@@ -343,6 +375,8 @@ class Chaos:
                 pull.base += 1
                 pull.conflict = pull.conflict or self.chance.random() < 0.5
                 pull.mergeable_known = self.chance.random() < 0.8
+                for name in self.world.forge.names if self.world.forge.ci else ():
+                    self.world.forge.builds.ask(f"{pull.base:040x}", name, 1)
 
     def forget(self) -> None:
         """A memory row is lost; what was done is still in the messages."""

@@ -14,6 +14,8 @@ from orchestrator.domain.actions import (
     OpenPullRequest,
     Prepare,
     Publish,
+    RerunChecks,
+    RunBaseCheck,
     RunCheck,
     Say,
     StartTurn,
@@ -77,8 +79,8 @@ def _carry_out(world: World, task: TaskRow, job: JobRow) -> Iterator[None]:
             return _publish(world, task, number, n)
         case OpenPullRequest():
             return _open_pull(world, task)
-        case RunCheck(name=name, n=n):
-            return _run_check(world, task, name, n)
+        case RunCheck() | RunBaseCheck() | RerunChecks() as run:
+            return _runs(world, task, run)
         case Merge(head_sha=sha):
             return _merge(world, task, sha)
         case StopAgent(session=number, turn=n):
@@ -279,6 +281,31 @@ def _run_check(world: World, task: TaskRow, name: str, n: int) -> Iterator[None]
     for pull in world.forge.of_branch(task.branch):
         if pull.state == "open":
             world.forge.begin_check(pull, name, n)
+    yield
+    world.observe(task)
+
+
+def _runs(world: World, task: TaskRow, run: RunCheck | RunBaseCheck | RerunChecks) -> Iterator[None]:
+    match run:
+        case RunCheck(name=name, n=n):
+            return _run_check(world, task, name, n)
+        case RunBaseCheck(name=name, base_sha=sha, n=n):
+            return _run_base_check(world, sha, name, n)
+        case RerunChecks(checks=ids):
+            return _rerun(world, task, ids)
+
+
+def _run_base_check(world: World, sha: str, name: str, n: int) -> Iterator[None]:
+    yield
+    world.forge.builds.ask(sha, name, n)
+    yield
+
+
+def _rerun(world: World, task: TaskRow, ids: tuple[int, ...]) -> Iterator[None]:
+    yield
+    for pull in world.forge.of_branch(task.branch):
+        if pull.state == "open":
+            world.forge.rerun(pull, ids)
     yield
     world.observe(task)
 

@@ -51,8 +51,32 @@ class Watch:
             if message.trigger is Trigger.CI_FAILED and message.id not in self.seen:
                 self.seen.add(message.id)
                 self.sent[task.id] += message.attempt == task.attempt
+                self.check_told(task)
         if self.sent[task.id] > 2:
             raise Broken(f"I5: {self.sent[task.id]} messages about red checks, 2 were allowed")
+
+    def check_told(self, task: TaskRow) -> None:
+        """An agent is told of what is its own: not of what the base has, nor of a flake that was not run again."""
+        builds = self.world.forge.builds
+        pull = task.pull
+        failed = [check for check in pull.checks if check.conclusion == "failure"] if pull is not None else []
+        own = []
+        for check in failed:
+            base = builds.base.get((pull.base_sha if pull is not None else "", check.name))
+            known = (
+                {base.fingerprint, check.fingerprint} if base is not None and base.conclusion == "failure" else set()
+            )
+            released = any(
+                one.released for key, one in builds.incidents.items() if key == (check.name, check.fingerprint)
+            )
+            if not known or released or (len(known) == 2 and "" not in known):
+                own.append(check)
+        if not own:
+            raise Broken(f"I11: task {task.id} is told of {[check.name for check in failed]}, which the base has, too")
+        again = any(key.startswith(("rerun:", "check:")) and ":1:" not in key for key in task.jobs)
+        once = all(len(builds.reds.get((pull.head_sha, check.name), ())) == 1 for check in own) if pull else False
+        if once and not again and all((check.name, check.fingerprint) in builds.flakes for check in own):
+            raise Broken(f"I11: task {task.id} is told of flakes that were not run again")
 
     def green(self, task: TaskRow) -> bool:
         conclusions = {check.name: check.conclusion for check in task.pull.checks} if task.pull is not None else {}
@@ -114,6 +138,8 @@ class Watch:
         called = [asked for asked in task.asked.values() if asked.escalation]
         if task.status in WAITS_AFTER_A_CALL and called:
             return
+        if task.status is TaskStatus.CI_FAILED and "waits" in task.reason and self.world.forge.builds.incidents:
+            return  # people were told of the incident
         raise Broken(f"I1: task {task.id} is {task.status} ({task.reason}) for ever, and nobody was called")
 
     def check_gone(self, task: TaskRow) -> None:

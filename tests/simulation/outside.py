@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass, field, replace
 
 from orchestrator.domain.snapshot import CheckFacts, CommentFacts, PullFacts, ReviewFacts, TurnEnd
+from tests.simulation.builds import Builds
 from tests.simulation.rows import at
 
 
@@ -143,6 +144,7 @@ class Forge:
         self.pulls: list[Pull] = []
         self.merged: list[Merged] = []
         self.counter = 0
+        self.builds = Builds(chance)
 
     def next_id(self) -> int:
         self.counter += 1
@@ -187,7 +189,16 @@ class Forge:
             pull.checks[name] = CheckFacts(id=self.next_id(), name=name, n=n, status="queued", conclusion=None)
 
     def finish_check(self, pull: Pull, name: str, conclusion: str) -> None:
-        pull.checks[name] = replace(pull.checks[name], status="completed", conclusion=conclusion)
+        ended = replace(pull.checks[name], status="completed", conclusion=conclusion)
+        pull.checks[name] = self.builds.ended(pull.head, ended)
+
+    def rerun(self, pull: Pull, ids: tuple[int, ...]) -> None:
+        """What was run again already has another id."""
+        self.before()
+        for name, check in list(pull.checks.items()):
+            if check.id in ids:
+                self.begin_check(pull, name, check.n + 1)
+        self.after()
 
     def of_branch(self, branch: str) -> list[Pull]:
         return [pull for pull in self.pulls if pull.branch == branch]

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.domain.actions import Action, Interrupt, Merge, SendToAgent, key_of
 from orchestrator.domain.lifecycle import Decision, decide
 from orchestrator.domain.rules import Trigger
-from orchestrator.domain.snapshot import JobState, Memory, Snapshot
+from orchestrator.domain.snapshot import JobFacts, JobState, Memory, Snapshot
 from orchestrator.domain.triggers import Hold, held_triggers
 from tests.simulation.outside import Forge, Host, Pull, Run
 from tests.simulation.play import Failed, play
@@ -80,6 +80,24 @@ def a_session_is_left_behind(snapshot: Snapshot) -> Decision:
     return replace(decision, actions=()) if decision.outcome is not None else decision
 
 
+def nobody_knows_the_base(snapshot: Snapshot) -> Decision:
+    if snapshot.pull is None:
+        return decide(snapshot)
+    given_up = {
+        f"base-check:{snapshot.pull.base_sha}:1:{check.name}": JobFacts(key="", state=JobState.REFUSED)
+        for check in snapshot.pull.checks
+    }
+    pull = replace(snapshot.pull, base=())
+    return decide(replace(snapshot, pull=pull, jobs={**snapshot.jobs, **given_up}))
+
+
+def no_flake_is_known(snapshot: Snapshot) -> Decision:
+    if snapshot.pull is None:
+        return decide(snapshot)
+    checks = tuple(replace(check, flaky=False) for check in snapshot.pull.checks)
+    return decide(replace(snapshot, pull=replace(snapshot.pull, checks=checks)))
+
+
 def an_occasion_does_not_count(action: Action) -> str:
     if isinstance(action, SendToAgent) and action.trigger is Trigger.CI_FAILED:
         return f"send:{action.session}:{action.trigger}"
@@ -130,7 +148,9 @@ def no_lease(job: JobRow, now: float) -> bool:
             Parts(decide=anybody_may_approve, still_ready=no_second_look), "I7", 400, id="anybody may approve"
         ),
         pytest.param(Parts(decide=a_silent_host_is_given_up_early), "I3", 400, id="a silent host is given up early"),
-        pytest.param(Parts(decide=nobody_is_called), "I6", 400, id="nobody is called"),
+        pytest.param(Parts(decide=nobody_is_called), "I", 400, id="nobody is called"),
+        pytest.param(Parts(decide=nobody_knows_the_base), "I11", 400, id="nobody knows the base"),
+        pytest.param(Parts(decide=no_flake_is_known), "I11", 1500, id="no flake is known"),
         pytest.param(Parts(decide=nobody_wakes_up), "I", 400, id="nobody wakes up"),
         pytest.param(Parts(decide=a_session_is_left_behind), "I9", 400, id="a session is left behind"),
         pytest.param(Parts(key_of=an_occasion_does_not_count), "I1", 400, id="an occasion does not count"),

@@ -115,10 +115,19 @@ class World:
         session = task.sessions[-1] if task.sessions else None
         host = self.host(session.host) if session is not None else None
         silent = host.seen_at if host is not None and host.silent else None
-        return snapshot_of(task, now=self.now, policy=self.policy, rules=self.rules, silent_since=silent)
+        found = snapshot_of(task, now=self.now, policy=self.policy, rules=self.rules, silent_since=silent)
+        return found if found.pull is None else replace(found, pull=self.forge.builds.known(found.pull))
+
+    def notice(self, task: TaskRow) -> None:
+        """Incidents are opened and ended where a task is decided on."""
+        others = [one.pull for one in self.tasks if one.pull is not None and one.outcome is None]
+        if self.forge.builds.notice(self.snapshot(task), others):
+            numbers = [one.number for one in self.forge.builds.incidents.values()]
+            self.log(f"task {task.id} shows the incidents {numbers}")
 
     def reconcile(self, task: TaskRow) -> bool:
         """Take, decide, store. Answers whether anything was new."""
+        self.notice(task)
         decision = self.parts.decide(self.snapshot(task))
         for memory in decision.memory:
             task.memory[memory.trigger] = memory

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
 
+from orchestrator.domain.secrets import SECRETS
 from orchestrator.ports import Refused
 from workers.git.program import Deadline, Git, failure
 
@@ -45,29 +46,9 @@ _SENSITIVE = re.compile(
     | ^workflow\.md$ | ^\.ci/ | ^\.teamcity/ | ^cloudbuild\.ya?ml$ | ^buildspec\.ya?ml$""",
     re.VERBOSE | re.IGNORECASE,
 )
-# Name -> words of which one is there in every match, and the match itself. Looking for the words first is a hundred times faster than any
-# pattern, and a search holds up every other thread of the process.
 _SECRETS: Mapping[str, tuple[tuple[bytes, ...], re.Pattern[bytes]]] = {
-    "a private key": (
-        (b"PRIVATE KEY",),
-        re.compile(rb"-----BEGIN (?:[A-Z]+ ){0,4}PRIVATE KEY(?: BLOCK)?-----\s{1,8}[A-Za-z0-9+/=:\s]{20}"),
-    ),
-    "an AWS access key": ((b"AKIA", b"ASIA"), re.compile(rb"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b")),
-    "a GitHub token": (
-        (b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_", b"github_pat_"),
-        re.compile(rb"\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{50})"),
-    ),
-    "a GitLab token": ((b"glpat-",), re.compile(rb"\bglpat-[A-Za-z0-9_-]{20}")),
-    "a Slack token": ((b"xox",), re.compile(rb"\bxox[abeprs]-[0-9A-Za-z-]{10}")),
-    "a Slack webhook": (
-        (b"hooks.slack.com",),
-        re.compile(rb"hooks\.slack\.com/services/T[A-Z0-9]{1,20}/B[A-Z0-9]{1,20}/[A-Za-z0-9]{20}"),
-    ),
-    "a Google key": ((b"AIza",), re.compile(rb"\bAIza[0-9A-Za-z_-]{35}")),
-    "a model provider's key": ((b"sk-ant-", b"sk-proj-"), re.compile(rb"\bsk-(?:ant|proj)-[A-Za-z0-9_-]{20}")),
-    "a Stripe key": ((b"k_live_",), re.compile(rb"\b[rs]k_live_[0-9a-zA-Z]{20}")),
-    "an npm token": ((b"npm_",), re.compile(rb"\bnpm_[A-Za-z0-9]{36}\b")),
-    "a PyPI token": ((b"pypi-AgEIcHlwaS5vcmc",), re.compile(rb"\bpypi-AgEIcHlwaS5vcmc[A-Za-z0-9_-]{50}")),
+    name: (tuple(word.encode() for word in words), re.compile(match.encode()))
+    for name, (words, match) in SECRETS.items()
 }
 _HITS_CAP = 5  # of one kind in one file: a person needs the first ones only
 _KNOWN_CAP = 500  # branches; each is an argument

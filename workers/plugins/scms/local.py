@@ -143,6 +143,11 @@ class LocalForge:
     def withdraw(self, number: int, *, head_sha: str, timeout: float = 30) -> None:
         """Nothing is queued here: a merge is done or is not."""
 
+    def rerun(self, number: int, *, head_sha: str, checks: Sequence[str], timeout: float = 30) -> None:
+        """Its checks are begun by us and by nobody else."""
+        del head_sha, checks, timeout
+        raise Refused(f"the checks of !{number} are runs of ours: there is nobody to ask", code="cannot-rerun")
+
     def close(self, number: int, *, timeout: float = 30) -> None:
         """Close it unmerged; closing again does nothing."""
         del timeout

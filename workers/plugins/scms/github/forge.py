@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,17 +15,21 @@ from typing import Any
 
 from django.utils import timezone
 
-from orchestrator.models import Check, Project, QueuedMerge
+from orchestrator.domain.failures import Failure
+from orchestrator.models import BaseCheck, Check, Project, QueuedMerge
 from orchestrator.ports import CheckSeen, Proposal, PullRequestSeen, PullState, Refused, Unavailable
 from workers.git.mirror import Mirror
 from workers.git.program import Deadline
-from workers.plugins.scms.github import glances, logs, people, queries, reading
+from workers.plugins.scms.github import glances, logs, people, queries, reading, reruns
 from workers.plugins.scms.github.client import Client
 from workers.plugins.scms.github.glances import Glances
 from workers.plugins.scms.github.reading import Trust
 
 TOGETHER = 4  # queries under way at once
-LOGS_AT_ONCE = 10  # failing checks of one pull request whose logs are fetched in one look
+LOGS_AT_ONCE = 30  # failing checks of one pull request whose logs are fetched in one look
+_UNFAILED = frozenset({None, "success", "neutral", "skipped"})
+LOGS_TOGETHER = 6  # of them under way at once
+LOG_TIME = 8.0  # seconds of a look that are left for the rest of it
 PAGES = 10  # of a hundred checks each
 QUEUE_LOOKS = timedelta(seconds=20)  # how often a head in the merge queue is looked at
 _QUEUED = re.compile(r"merge queue", re.IGNORECASE)
@@ -122,6 +127,11 @@ class GitHubForge:
         trust = self._trust()
         nodes = {number: node for number in numbers if (node := repository[f"p{number}"]) is not None}
         threads = self._threads(nodes, at=at)
+        checks = {
+            number: self._checks(node, deadline) if reading.state(node) is PullState.OPEN else []
+            for number, node in nodes.items()
+        }
+        of_base = self._of_base(repository, list(checks.values()), deadline)
         for number, node in nodes.items():
             deadline.left()
             state = reading.state(node)
@@ -140,10 +150,11 @@ class GitHubForge:
                 conflict_files=self._conflicts(node, base_sha, deadline) if mergeable is False else (),
                 merged_sha=str(merged["oid"]) if merged else None,
                 required_checks=required,
-                checks=tuple(self._checks(node)) if open_now else (),
+                checks=tuple(checks[number]),
                 reviews=tuple(reading.reviews(node, trust)),
                 comments=tuple(reading.comments(threads.get(number, ()), trust)),
                 observed_at=at,
+                base_checks=of_base if base_sha == repository["base"]["target"]["oid"] else (),
             )
 
     def _asked(self, query: str, **variables: object) -> Mapping[str, Any]:
@@ -183,18 +194,31 @@ class GitHubForge:
 
     # --- checks ---
 
-    def _checks(self, node: Mapping[str, Any]) -> list[CheckSeen]:
+    def _checks(self, node: Mapping[str, Any], deadline: Deadline) -> list[CheckSeen]:
         contexts = {str(one.get("databaseId") or one.get("id")): one for one in self._contexts(node)}
         seen = reading.checks(contexts.values(), head_sha=str(node["headRefOid"]))
-        failed = [check for check in seen if check.conclusion not in {None, "success", "neutral", "skipped"}]
-        known = self._known_logs(failed)
-        fresh = [check.id for check in failed if check.id not in known][:LOGS_AT_ONCE]
-        known |= {
-            check.id: check.failing_log or logs.failing_log(self.client, check, contexts[check.id])
-            for check in failed
-            if check.id in fresh
-        }
-        return [replace(check, failing_log=known.get(check.id, check.failing_log)) for check in seen]
+        return self._explained(seen, contexts, deadline)
+
+    def _explained(
+        self, seen: Sequence[CheckSeen], contexts: Mapping[str, Mapping[str, Any]], deadline: Deadline
+    ) -> list[CheckSeen]:
+        """The checks, and why those failed that did. What does not come in time is asked for by the next look."""
+        failed = [check for check in seen if check.conclusion not in _UNFAILED]
+        known = self._known_failures(failed)
+        fresh = [check for check in failed if check.id not in known and not check.failing_log][:LOGS_AT_ONCE]
+
+        def ask(check: CheckSeen) -> Failure:
+            if deadline.at < time.monotonic() + LOG_TIME:
+                return Failure()
+            try:
+                return logs.failure(self.client, check, contexts[check.id])
+            except Unavailable:
+                return Failure()
+
+        if fresh:
+            with ThreadPoolExecutor(min(len(fresh), LOGS_TOGETHER), "github-logs") as pool:
+                known |= dict(zip((check.id for check in fresh), pool.map(ask, fresh), strict=True))
+        return [_with(check, known.get(check.id)) for check in seen]
 
     def _contexts(self, node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         """All that was reported on the head, page by page."""
@@ -208,12 +232,37 @@ class GitHubForge:
             asked = {"number": node["number"], "after": page["pageInfo"]["endCursor"]}
             page = reading.head_contexts(self._asked(queries.CONTEXTS, **asked)["pullRequest"])
 
-    def _known_logs(self, failed: Sequence[CheckSeen]) -> dict[str, str]:
+    def _known_failures(self, failed: Sequence[CheckSeen]) -> dict[str, Failure]:
         """A log does not change once its check is over: it is fetched once, by whoever looks first."""
-        rows = Check.objects.filter(
-            pull_request__project=self.project, external_id__in=[check.id for check in failed]
-        ).exclude(failing_log="")
-        return dict(rows.values_list("external_id", "failing_log"))
+        ids = [check.id for check in failed]
+        changes = Check.objects.filter(pull_request__project=self.project, external_id__in=ids)
+        base = BaseCheck.objects.filter(project=self.project, external_id__in=ids)
+        return {
+            of: Failure(part=part, fingerprint=mark, headline=line)
+            for rows in (changes, base)
+            for of, part, mark, line in rows.exclude(failing_log="").values_list(
+                "external_id", "failing_log", "fingerprint", "headline"
+            )
+        }
+
+    def rerun(self, number: int, *, head_sha: str, checks: Sequence[str], timeout: float = 30) -> None:
+        """The failed jobs of their workflow runs, where they have not been begun again since."""
+        del number, head_sha
+        reruns.rerun(self.client, checks, Deadline.after(timeout))
+
+    def _of_base(
+        self, repository: Mapping[str, Any], pulls: Sequence[Sequence[CheckSeen]], deadline: Deadline
+    ) -> tuple[CheckSeen, ...]:
+        """The checks of the base as it is; why one failed is asked where it fails on a pull request, too."""
+        target = repository["base"]["target"]
+        rollup = target.get("statusCheckRollup")
+        if rollup is None:
+            return ()
+        contexts = {str(one.get("databaseId") or one.get("id")): one for one in rollup["contexts"]["nodes"]}
+        seen = reading.checks(contexts.values(), head_sha=str(target["oid"]))
+        wanted = {check.name for checks in pulls for check in checks if check.conclusion not in _UNFAILED}
+        explained = self._explained([check for check in seen if check.name in wanted], contexts, deadline)
+        return (*explained, *(check for check in seen if check.name not in wanted))
 
     # --- threads ---
 
@@ -436,6 +485,12 @@ class GitHubForge:
 
 def _batches(numbers: Sequence[int], size: int) -> list[Sequence[int]]:
     return [numbers[start : start + size] for start in range(0, len(numbers), size)]
+
+
+def _with(check: CheckSeen, failure: Failure | None) -> CheckSeen:
+    if failure is None:
+        return check
+    return replace(check, failing_log=failure.part, fingerprint=failure.fingerprint, headline=failure.headline)
 
 
 def _holds(thread: Mapping[str, Any], words: str) -> bool:

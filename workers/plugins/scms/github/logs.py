@@ -1,8 +1,7 @@
-"""Why a check failed, in the part of its log that says so."""
+"""What GitHub says of a failed check: its annotations, what it says of itself, and the end of its log."""
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -10,40 +9,20 @@ from typing import Any
 
 import httpx
 
-from orchestrator.domain.prompts import capped, plain
+from orchestrator.domain.failures import Annotation, Failure, failure_of
 from orchestrator.ports import CheckSeen, PortError
 from workers.plugins.scms.github.client import Client
 
-CAP = 20_000  # bytes of one check's log that are kept
-TAIL = 256 * 1024  # bytes of the end of a log that are looked at
+TAIL = 512 * 1024  # bytes of the end of a log that are looked at
 PATIENCE = 15.0  # seconds that one log may take to come, whatever its size
-_STAMP = re.compile(r"^\ufeff?\d{4}-\d\d-\d\dT[\d:.]+Z ?", re.MULTILINE)
-_STEP = re.compile(r"^##\[group\]Run ", re.MULTILINE)
-_ERROR = re.compile(r"^##\[error\].*$", re.MULTILINE)
-_MARKS = re.compile(r"^##\[(?:group|endgroup|command|debug)\]", re.MULTILINE)
 
 
-def failing_log(client: Client, check: CheckSeen, context: Mapping[str, Any]) -> str:
-    """The log of a job of GitHub's own runners; for others' checks what they say of themselves, and their annotations."""
-    parts = []
+def failure(client: Client, check: CheckSeen, context: Mapping[str, Any]) -> Failure:
+    """The log of a job of GitHub's own runners; for others' checks what they say of themselves. Annotations for both."""
     app = ((context.get("checkSuite") or {}).get("app") or {}).get("slug")
-    if app == "github-actions":
-        parts.append(failing_part(_job_log(client, check.id)))
-    if not any(parts):
-        parts += [str(context.get(field) or "") for field in ("title", "summary")]
-    parts.append(_annotations(client, check.id))
-    return capped("\n\n".join(part for part in parts if part.strip()), CAP)
-
-
-def failing_part(log: str) -> str:
-    """The last step that has an error in it, up to that error; without one the end of the log."""
-    text = _STAMP.sub("", plain(log))
-    errors = list(_ERROR.finditer(text))
-    if not errors:
-        return capped(text.strip(), CAP)
-    end = errors[-1].end()
-    starts = [step.start() for step in _STEP.finditer(text, 0, errors[-1].start())]
-    return capped(_MARKS.sub("", text[starts[-1] if starts else 0 : end]).strip(), CAP)
+    log = _job_log(client, check.id) if app == "github-actions" else ""
+    said = "\n\n".join(str(context.get(field) or "") for field in ("title", "summary"))
+    return failure_of(log, annotations=_annotations(client, check.id), output=said.strip() if not log else "")
 
 
 def _job_log(client: Client, job: str) -> str:
@@ -64,16 +43,16 @@ def _job_log(client: Client, job: str) -> str:
         return ""
 
 
-def _annotations(client: Client, check: str) -> str:
+def _annotations(client: Client, check: str) -> Sequence[Annotation]:
     if not check.isdigit():
-        return ""
+        return ()
     try:
         answer = client.get(f"check-runs/{check}/annotations", per_page=50)
     except PortError:
-        return ""
+        return ()
     found: Sequence[Mapping[str, Any]] = answer.body if answer.ok and isinstance(answer.body, list) else ()
-    return "\n".join(
-        f"{one['path']}:{one['start_line']}: {one['message']}"
+    return [
+        Annotation(path=str(one["path"]), line=one["start_line"], message=str(one["message"] or ""))
         for one in found
         if one.get("annotation_level") == "failure"
-    )
+    ]

@@ -126,7 +126,7 @@ def pulls(numbers: Sequence[int]) -> str:
 
 def glances(numbers: Sequence[int]) -> str:
     """The query that tells whether `pulls` would show anything new, in the same shape."""
-    return _of_pulls(numbers, "glance") + _CARD + _GLANCE
+    return _of_pulls(numbers, "glance") + _CARD + _GLANCE + _CONTEXT
 
 
 def _of_pulls(numbers: Sequence[int], fragment: str) -> str:
@@ -135,7 +135,7 @@ def _of_pulls(numbers: Sequence[int], fragment: str) -> str:
 query {fragment}s($owner: String!, $name: String!, $base: String!) {{
   repository(owner: $owner, name: $name) {{
     nameWithOwner
-    base: ref(qualifiedName: $base) {{ target {{ oid }} }}
+    base: ref(qualifiedName: $base) {{ target {{ oid ... on Commit {{ statusCheckRollup {{ contexts(first: 100) {{ nodes {{ ...context }} }} }} }} }} }}
 {asked}
   }}
 }}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from orchestrator.domain.failures import Failure, failure_of
 from orchestrator.ports import CheckSeen, CommentSeen, PullState, ReviewSeen
 
 _DECISIONS = {
@@ -90,6 +91,7 @@ def _run(context: Mapping[str, Any], head_sha: str) -> CheckSeen:
 def _status(context: Mapping[str, Any], head_sha: str) -> CheckSeen:
     conclusion = _STATUS_ENDS.get(str(context["state"]))
     at = moment(context["createdAt"])
+    said = failure_of(output=str(context["description"] or "")) if conclusion == "failure" else Failure()
     return CheckSeen(
         id=str(context["id"]),
         name=str(context["context"]),
@@ -97,7 +99,9 @@ def _status(context: Mapping[str, Any], head_sha: str) -> CheckSeen:
         status="completed" if conclusion else "in_progress",
         conclusion=conclusion,
         url=str(context["targetUrl"] or ""),
-        failing_log=str(context["description"] or "") if conclusion == "failure" else "",
+        failing_log=said.part,
+        fingerprint=said.fingerprint,
+        headline=said.headline,
         started_at=at,
         completed_at=at if conclusion else None,
     )
