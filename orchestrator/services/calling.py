@@ -151,12 +151,15 @@ def people_on(rung: Rung, task: Task | None, project: Project | None = None) -> 
 
 
 def called(plan: Plan, task: Task, step: int) -> tuple[int, list[AbstractBaseUser]]:
-    """Everybody who stands on the rungs up to this one, each once; where that is nobody, the next rung that somebody stands on counts."""
+    """Everybody who stands on the rungs up to this one, each once, and the rung that this is: where nobody is added by it, the next one
+    counts, so that no time passes in which nobody is called."""
     found: dict[int, AbstractBaseUser] = {}
     reached = min(step, len(plan.ladder) - 1)
     for n, one in enumerate(plan.ladder):
-        if n > reached and found:
+        if n > reached:
             break
+        known = len(found)
         found |= {person.pk: person for person in people_on(one.to, task)}
-        reached = max(reached, n)
+        if n == reached and len(found) == known and n + 1 < len(plan.ladder):
+            reached += 1
     return reached, list(found.values())

@@ -82,7 +82,7 @@ def test_each_call_comes_once_and_in_time_whatever_is_killed() -> None:
         wait_for(lambda: len(events(hook)) == 4, "the service is back, and with it what was due", seconds=60)
         assert time.monotonic() - back < 60
 
-        assert events(hook) == ["asked", "climbed", "climbed", "reminded"]
+        assert events(hook) == ["asked", "climbed", "reminded", "reminded"]
         assert matrix.ask("SELECT count(*) FROM orchestrator_interruption") == [(1,)]
         assert here.patient("GET", f"/tasks/{task['id']}/").json()["attention"] == "respond"
         for one in hook.taken:

@@ -84,6 +84,13 @@ def test_where_nobody_stands_on_a_rung_the_next_is_called_at_once(team: tuple[Us
     assert asked.step == 1
 
 
+def test_a_rung_that_adds_nobody_is_not_waited_for(team: tuple[User, User, User]) -> None:
+    ask(a_task(team[0], None))
+    let_pass(15 * MINUTE)
+    sweeps.call_again()
+    assert told() == {"ada": ["climbed"], "chief": ["climbed"]}
+
+
 def test_an_author_who_left_the_project_is_not_told(task: Task, team: tuple[User, User, User]) -> None:
     task.project.memberships.filter(user=team[0]).delete()
     ask(task)
