@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 import pytest
 
 from orchestrator.domain.course import after, course_of, new_in
+from orchestrator.domain.effects import Effect, Kind, counted
 from orchestrator.domain.lifecycle import decide
-from orchestrator.domain.replay import Compared, Effect, Kind, RulesAt, compare, counted, course
+from orchestrator.domain.replay import Compared, RulesAt, compare, course
 from orchestrator.domain.rules import DEFAULTS, Override, Reply, Rule, Trigger, laid_over
 from orchestrator.domain.snapshot import Snapshot
 from tests.domain.facts import DONE_TURN, HEAD, LIVE_TURN, NOW, PULL, SESSION, check, review, snapshot
