@@ -31,13 +31,15 @@ from orchestrator.models import (
     Interruption,
     Job,
     Membership,
+    Notification,
     NotificationChannel,
     Project,
+    QuietTime,
     RuleRow,
     RuleVersion,
     Task,
 )
-from orchestrator.services import accounts, rules, settings
+from orchestrator.services import accounts, calling, channels, rules, settings
 
 LINK_HOLDS = timedelta(hours=24)
 
@@ -134,10 +136,23 @@ class RuleForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable 
         return cleaned
 
 
+class ProjectForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable at run time
+    """A project's row; a plan by which nobody could be called is said beside its field."""
+
+    def clean_escalation(self) -> dict[str, Any]:
+        said = self.cleaned_data["escalation"] or {}
+        try:
+            calling.check(said)
+        except (ValueError, AttributeError) as error:
+            raise forms.ValidationError(str(error)) from error
+        return dict(said)
+
+
 @admin.register(Project)
 class ProjectAdmin(Told):
     """Repositories with their defaults, members and effective rules."""
 
+    form = ProjectForm
     list_display = ("key", "name", "agent", "sandbox", "default_branch", "paused")
     list_filter = ("paused", "agent", "sandbox")
     search_fields = ("key", "name", "remote")
@@ -152,9 +167,10 @@ class ProjectAdmin(Told):
             None,
             {"fields": ("key", "name", "remote", "checkout", "default_branch", "session_prefix", "paused", "notice")},
         ),
-        ("Agents", {"fields": ("agent", "agent_config", "agent_rules", "env", "sandbox")}),
+        ("Agents", {"fields": ("agent", "agent_config", "agent_rules", "env", "sandbox", "budget")}),
         ("Workspaces", {"fields": ("symlinks", "post_create", "warm_workspaces", "max_sessions", "reassign_after")}),
         ("Forge and merging", {"fields": ("scm", "merge_method", "auto_cleanup", "cleanup_grace")}),
+        ("Calling people", {"fields": ("escalation",)}),
         ("Effective rules", {"fields": ("effective_rules",)}),
         ("Seen", {"fields": ("mirrored_at", "base_sha", "next_number", "created_at"), "classes": ["collapse"]}),
     )
@@ -231,9 +247,34 @@ class HostAdmin(Told):
 
 @admin.register(NotificationChannel)
 class NotificationChannelAdmin(Told):
-    """Ways to reach people, and for which priorities."""
+    """Ways to reach people, and for which priorities. Their addresses are said here and in the file, by admins alone."""
 
-    list_display = ("name", "plugin", "priorities")
+    list_display = ("name", "plugin", "person", "priorities", "dead_since", "trouble")
+    autocomplete_fields = ("person",)
+    readonly_fields = ("failures", "failing_since", "dead_since", "trouble")
+
+    def save_model(self, request: HttpRequest, obj: NotificationChannel, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        channels.mended(channel_ids=[obj.pk], now=timezone.now())
+
+
+class QuietTimeForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable at run time
+    """Somebody's quiet hours; a place that no clock knows is said beside its field."""
+
+    def clean_zone(self) -> str:
+        try:
+            return str(calling.read_zone(self.cleaned_data["zone"]))
+        except ValueError as error:
+            raise forms.ValidationError(str(error)) from error
+
+
+@admin.register(QuietTime)
+class QuietTimeAdmin(Told):
+    """When somebody's own channels are quiet. People set theirs on the page of their inbox."""
+
+    form = QuietTimeForm
+    list_display = ("person", "start", "end", "zone")
+    autocomplete_fields = ("person",)
 
 
 @admin.register(ApiToken)
@@ -292,6 +333,17 @@ class JobAdmin(ReadOnly):
     show_full_result_count = False
 
 
+@admin.register(Notification)
+class NotificationAdmin(ReadOnly):
+    """What was sent where, and what became of it."""
+
+    list_display = ("id", "channel", "telling", "priority", "title", "state", "tries", "held_until", "sent_at", "error")
+    list_filter = ("channel", "telling", "priority")
+    search_fields = ("title", "error", "message")
+    list_select_related = ("channel",)
+    show_full_result_count = False
+
+
 @admin.register(Interruption)
 class InterruptionAdmin(ReadOnly):
     """What people were asked, and how long it took."""
@@ -303,6 +355,8 @@ class InterruptionAdmin(ReadOnly):
         "escalation",
         "question",
         "seen_at",
+        "step",
+        "snoozed_until",
         "acknowledged_at",
         "resolved_at",
     )

@@ -25,6 +25,15 @@ class Unavailable(PortError):
         self.retry_after = retry_after
 
 
+class LimitReached(Unavailable):
+    """Not now, for nobody: the forge allows no more until then. `writes_go_on`: only looking has to wait."""
+
+    def __init__(self, message: str, *, retry_after: timedelta, writes_go_on: bool = False) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.wait = retry_after
+        self.writes_go_on = writes_go_on
+
+
 class Refused(PortError):
     """No: trying the same again will not work. `code` is one stable word for rules and tests, such as `head-moved`."""
 
@@ -584,6 +593,14 @@ class Tracker(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeLink:
+    """Something to press: what it does, and the address that does it after one more click."""
+
+    label: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
     """Words for people, with a stable `id` by which a channel can tell a repetition."""
 
@@ -592,6 +609,9 @@ class Notice:
     title: str
     body: str
     url: str
+    links: tuple[NoticeLink, ...] = ()  # what can be pressed
+    event: str = "alert"  # asked | climbed | reminded | back | alert | digest
+    about: tuple[int, ...] = ()  # the escalations that it is about, by id
 
 
 class Notifier(Protocol):

@@ -14,11 +14,11 @@ from django.utils import timezone
 from orchestrator.domain.prompts import plain
 from orchestrator.domain.snapshot import JobState
 from orchestrator.models import Claim, Job
-from orchestrator.ports import Refused, Unavailable
-from orchestrator.services import aside, jobs
+from orchestrator.ports import LimitReached, Refused, Unavailable
+from orchestrator.services import aside, forges, jobs
 from orchestrator.services.reconcile import reconcile, reconcile_many
 from orchestrator.services.sessions import Overtaken
-from workers.executors.notify import alert, deliver
+from workers.executors.notify import deliver
 from workers.executors.packing import pack
 from workers.executors.table import EXECUTORS
 from workers.failpoints import failpoint
@@ -182,6 +182,9 @@ def _attempt(job: Job, claim: Claim, tools: Toolbox, facts: Mapping[str, object]
     except Unavailable as error:
         run_at = now() + error.retry_after if error.retry_after is not None else None
         jobs.settle_unavailable(claim=claim, error=_words(error), run_at=run_at, now=now())
+        if isinstance(error, LimitReached) and job.task is not None:
+            until = now() + error.wait
+            forges.limited(project=job.task.project, until=until, writes_go_on=error.writes_go_on)
         logger.info("job waits", extra={**facts, "error": str(error)})
     except Refused as error:
         jobs.settle_refused(claim=claim, code=error.code, error=_words(error), evidence=error.evidence, now=now())
@@ -207,8 +210,6 @@ def _words(error: Exception) -> str:
 def _execute(job: Job, tools: Toolbox) -> Mapping[str, object]:
     if job.verb == "Deliver":
         return deliver(int(job.action["notification"]), tools)
-    if job.verb == "Alert":
-        return alert(job.pk, job.action, tools)
     if job.verb == "Pack":
         return pack(int(job.action["parcel"]), tools)
     if job.session is not None and job.verb != "EndSession" and job.session.ended_at is not None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from functools import partial
 
 from django.utils import timezone
 
-from orchestrator.models import Task
-from orchestrator.services import fleet, spares
+from orchestrator.models import Interruption, Task
+from orchestrator.services import calls, fleet, spares
 from workers import issue_polls, looks, mirrors, runner
 from workers.failpoints import failpoint
 from workers.toolbox import Toolbox
@@ -26,6 +27,15 @@ def reconcile_due(*, limit: int = BATCH) -> int:
     due = list(Task.objects.due(now).order_by("wake_at").values_list("pk", flat=True)[:limit])
     for start in range(0, len(due), TOGETHER):
         runner.decide_on_many(due[start : start + TOGETHER])
+    return len(due)
+
+
+def call_again() -> int:
+    """Reminders, the next rungs of ladders and the ends of snoozes that are due."""
+    now = timezone.now()
+    due = list(Interruption.objects.due(now).order_by("wake_at").values_list("pk", flat=True)[:BATCH])
+    for pk in due:
+        runner.unhindered("calling again", partial(calls.call_again, interruption_id=pk, now=now))
     return len(due)
 
 
@@ -77,6 +87,7 @@ def sweep(*, queues: list[str], tools: Toolbox) -> None:
         runner.unhindered("missing machines", miss_machines)
         runner.unhindered("placing", place_tasks)
         reconcile_due()
+        call_again()
     runner.release_forsaken_claims()
     runner.run_due(queues=queues, tools=tools)
 

@@ -55,6 +55,7 @@ class TaskCard(Shape):
     host = serializers.CharField(allow_null=True)
     branch = serializers.CharField()
     pull_request = PullBrief(allow_null=True)
+    cost_usd = serializers.FloatField()
     open_escalations = serializers.IntegerField()
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField()
@@ -122,7 +123,7 @@ class InterruptionShape(Shape):
     rule_version = serializers.IntegerField(allow_null=True, help_text="Of the rule that asked; null: no rule did.")
     priority = serializers.CharField()
     escalation = serializers.BooleanField()
-    state = serializers.ChoiceField(["open", "acknowledged", "resolved"])
+    state = serializers.ChoiceField(["open", "acknowledged", "snoozed", "resolved"])
     question = serializers.CharField()
     evidence = serializers.JSONField()
     asked_at = serializers.DateTimeField()
@@ -130,12 +131,22 @@ class InterruptionShape(Shape):
     acknowledged_by = serializers.CharField(allow_null=True)
     resolved_at = serializers.DateTimeField(allow_null=True)
     resolution = serializers.CharField(allow_blank=True)
+    step = serializers.IntegerField(help_text="The rung of the ladder that was called last, from 0.")
+    told_at = serializers.DateTimeField()
+    next_at = serializers.DateTimeField(allow_null=True, help_text="When people are told of it again.")
+    snoozed_until = serializers.DateTimeField(allow_null=True)
+    cleared_at = serializers.DateTimeField(allow_null=True, help_text="Since when its cause is gone.")
 
 
 class Usage(Shape):
     input_tokens = serializers.IntegerField()
     output_tokens = serializers.IntegerField()
     cost_usd = serializers.FloatField()
+
+
+class ProgressShape(Shape):
+    at = serializers.DateTimeField()
+    what = serializers.CharField(help_text="How it got further: a new head, fewer failed checks, threads resolved.")
 
 
 class TaskShape(Shape):
@@ -151,6 +162,9 @@ class TaskShape(Shape):
     reason = serializers.CharField(allow_blank=True)
     evidence = serializers.JSONField()
     waiting_for = serializers.CharField(allow_blank=True)
+    paused = serializers.BooleanField(help_text="No further turn begins until somebody resumes it.")
+    pause_reason = serializers.CharField(allow_blank=True)
+    progress = ProgressShape(allow_null=True)
     priority = serializers.IntegerField()
     labels = serializers.ListField(child=serializers.CharField())
     depends_on = serializers.ListField(child=serializers.IntegerField())
@@ -247,6 +261,12 @@ class WhyPage(Shape):
     results = WhyShape(many=True)
 
 
+class ForgeWaitShape(Shape):
+    until = serializers.DateTimeField()
+    writes_go_on = serializers.BooleanField(help_text="Only looks wait; pull requests are still opened and merged.")
+    words = serializers.CharField()
+
+
 class ProjectShape(Shape):
     key = serializers.CharField()
     name = serializers.CharField()
@@ -261,6 +281,7 @@ class ProjectShape(Shape):
     max_sessions = serializers.IntegerField()
     paused = serializers.BooleanField()
     notice = serializers.CharField(allow_blank=True)
+    forge_wait = ForgeWaitShape(allow_null=True, help_text="Until when its forge allows no more.")
     base_sha = serializers.CharField(allow_blank=True)
     mirrored_at = serializers.DateTimeField(allow_null=True)
     created_at = serializers.DateTimeField()
@@ -354,22 +375,71 @@ class HostLinkAnswer(Shape):
     expires_at = serializers.DateTimeField()
 
 
+TELLINGS = ["asked", "climbed", "reminded", "back", "alert"]
+
+
 class NotificationShape(Shape):
     id = serializers.IntegerField()
-    interruption = serializers.IntegerField()
-    task = serializers.IntegerField()
+    interruption = serializers.IntegerField(allow_null=True)
+    task = serializers.IntegerField(allow_null=True)
     channel = serializers.CharField()
+    telling = serializers.ChoiceField(TELLINGS)
+    priority = serializers.CharField()
+    title = serializers.CharField()
+    state = serializers.ChoiceField(["waiting", "held", "failing", "sent", "dropped"])
+    created_at = serializers.DateTimeField()
+    held_until = serializers.DateTimeField(allow_null=True)
+    tries = serializers.IntegerField()
+    message = serializers.CharField(allow_null=True, help_text="The id of the message that it went with.")
     sent_at = serializers.DateTimeField(allow_null=True)
     error = serializers.CharField(allow_blank=True)
+
+
+class ChannelShape(Shape):
+    name = serializers.CharField()
+    plugin = serializers.CharField()
+    priorities = serializers.ListField(child=serializers.CharField())
+    person = serializers.CharField(allow_null=True)
+    failures = serializers.IntegerField()
+    failing_since = serializers.DateTimeField(allow_null=True)
+    dead_since = serializers.DateTimeField(allow_null=True)
+    trouble = serializers.CharField(allow_blank=True)
+
+
+class InboxShape(Shape):
+    id = serializers.IntegerField()
+    interruption = serializers.IntegerField(allow_null=True)
+    task = serializers.IntegerField(allow_null=True)
+    telling = serializers.ChoiceField(TELLINGS)
+    priority = serializers.CharField()
+    title = serializers.CharField()
+    body = serializers.CharField(allow_blank=True)
+    at = serializers.DateTimeField()
+    times = serializers.IntegerField()
+    read_at = serializers.DateTimeField(allow_null=True)
+
+
+class ReadShape(Shape):
+    read = serializers.IntegerField(help_text="How many lines that was.")
 
 
 class ProjectUsage(Usage):
     project = serializers.CharField()
 
 
+class BudgetShape(Shape):
+    project = serializers.CharField()
+    span = serializers.ChoiceField(["project", "day"])
+    measure = serializers.ChoiceField(["cost", "tokens", "time"])
+    used = serializers.FloatField(help_text="USD, tokens, or seconds.")
+    limit = serializers.FloatField()
+    day = serializers.CharField(allow_blank=True, help_text="The day in UTC that it counts.")
+
+
 class UsageShape(Shape):
     results = ProjectUsage(many=True)
     total = Usage()
+    budgets = BudgetShape(many=True)
 
 
 class ChangeShape(Shape):

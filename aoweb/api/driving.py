@@ -1,26 +1,24 @@
-"""What people do with a task: send, answer, review, merge, cancel, retry, restart; and acknowledge what they were asked."""
+"""What people do with a task: send, answer, review, merge, cancel, retry, restart, pause, resume."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from django.http import Http404
 from rest_framework import status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from aoweb.api import represent
-from aoweb.api.answer_shapes import InterruptionShape, MessageShape, ReviewShape, TaskShape
+from aoweb.api.answer_shapes import MessageShape, ReviewShape, TaskShape
 from aoweb.api.base import ApiView
 from aoweb.api.documenting import lists, writes
 from aoweb.api.idempotency import idempotent
-from aoweb.api.pagination import page_of
-from aoweb.api.request_shapes import EscalationFilter, NewAnswer, NewMessage, NewReview, Nothing
+from aoweb.api.request_shapes import NewAnswer, NewMessage, NewReview, Nothing
 from aoweb.api.tasks import task_body
 from aoweb.permissions import Verb
-from orchestrator.models import Interruption, Message, Task
-from orchestrator.services import reviews, tasks
+from orchestrator.models import Message, Task
+from orchestrator.services import pausing, reviews, tasks
 from orchestrator.services.reviews import NewComment
 
 
@@ -137,38 +135,26 @@ class Restart(_Press):
         return self.press(pk)
 
 
-class Escalations(ApiView):
-    """What humans were asked for."""
+class Pause(_Press):
+    """No further turn begins until somebody resumes it; the live one comes to its end."""
 
-    @lists("escalations_list", InterruptionShape, parameters=[EscalationFilter])
-    def get(self, request: Request) -> Response:
-        wanted = self.query(EscalationFilter)
-        visible = Task.objects.visible_to(self.user)
-        rows = (
-            Interruption.objects.filter(task__in=visible) if not self.user.is_superuser else Interruption.objects.all()
-        )
-        if wanted["state"] == "open":
-            rows = rows.open()
-        if wanted["kind"] == "escalation":
-            rows = rows.filter(escalation=True)
-        page = page_of(request, rows.select_related("acknowledged_by"))
-        return Response(page.answer([represent.interruption(row) for row in page.rows]))
+    service = staticmethod(pausing.pause)
 
-
-class Acknowledge(ApiView):
-    """A human has seen it."""
-
-    @writes("escalations_acknowledge", Nothing, InterruptionShape)
+    @writes("tasks_pause", Nothing, TaskShape)
     @idempotent
     def post(self, request: Request, pk: int) -> Response:
-        row = Interruption.objects.select_related("task").filter(pk=pk).first()
-        if row is None:
-            raise Http404
-        self.find_task(row.task_id, Verb.DRIVE)
-        self.body(Nothing)
-        tasks.acknowledge(interruption=row, actor=self.actor())
-        row.refresh_from_db()
-        return Response(represent.interruption(row), status=status.HTTP_202_ACCEPTED)
+        return self.press(pk)
+
+
+class Resume(_Press):
+    """It goes on; of each budget that is used up it may use as much again."""
+
+    service = staticmethod(pausing.resume)
+
+    @writes("tasks_resume", Nothing, TaskShape)
+    @idempotent
+    def post(self, request: Request, pk: int) -> Response:
+        return self.press(pk)
 
 
 def _accepted(row: Task) -> Response:

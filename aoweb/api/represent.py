@@ -8,7 +8,9 @@ from typing import Any
 
 from django.db.models import Count, DecimalField, OuterRef, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Coalesce, JSONObject
+from django.utils import timezone
 
+from orchestrator.domain.budgets import MEASURES, BudgetFacts
 from orchestrator.domain.conflicts import Conflict
 from orchestrator.domain.durations import format_duration
 from orchestrator.domain.rules import Rule, Trigger
@@ -19,8 +21,11 @@ from orchestrator.models import (
     DecisionRecord,
     Event,
     Host,
+    InboxItem,
     Interruption,
     Message,
+    Notification,
+    NotificationChannel,
     Project,
     PullRequest,
     RuleVersion,
@@ -28,8 +33,10 @@ from orchestrator.models import (
     Task,
     Turn,
 )
+from orchestrator.services import forges
 from orchestrator.services.rules import Explained
 
+_NO_COST = Value(0, output_field=DecimalField(max_digits=12, decimal_places=6))
 _CARD = (
     "id",
     "number",
@@ -55,9 +62,11 @@ def cards(rows: QuerySet[Task]) -> QuerySet[Task, dict[str, Any]]:
     mine = {"task_id": OuterRef("pk")}
     pull = JSONObject(number="number", url="url", head_sha="head_sha", state="state")
     escalations = Interruption.objects.open().filter(**mine, escalation=True).order_by().values("task_id")
+    cost = Turn.objects.filter(session__task=OuterRef("pk")).order_by().values("session__task")
     shown: QuerySet[Task, dict[str, Any]] = rows.values(*_CARD).annotate(
         host=Subquery(Session.objects.filter(**mine).order_by("-epoch").values("host__name")[:1]),
         pull_request=Subquery(PullRequest.objects.filter(**mine).order_by("-id").values(told=pull)[:1]),
+        cost_usd=Coalesce(Subquery(cost.annotate(cost=Sum("cost_usd")).values("cost")), _NO_COST),
         open_escalations=Coalesce(Subquery(escalations.annotate(count=Count("id")).values("count")), 0),
     )
     return shown
@@ -66,7 +75,7 @@ def cards(rows: QuerySet[Task]) -> QuerySet[Task, dict[str, Any]]:
 def card(row: dict[str, Any]) -> dict[str, Any]:
     """One row of a list."""
     project = row.pop("project__key")
-    return {"key": f"{project}#{row['number']}", "project": project, **row}
+    return {"key": f"{project}#{row['number']}", "project": project, **row, "cost_usd": float(row["cost_usd"])}
 
 
 def task(row: Task, snapshot: Snapshot) -> dict[str, Any]:
@@ -101,6 +110,9 @@ def new_task(row: Task, *, depends_on: Sequence[int]) -> dict[str, Any]:
         "reason": row.reason,
         "evidence": row.evidence,
         "waiting_for": row.waiting_for,
+        "paused": row.paused,
+        "pause_reason": row.pause_reason,
+        "progress": {name: row.progress[name] for name in ("at", "what")} if row.progress else None,
         "priority": row.priority,
         "labels": row.labels,
         "depends_on": list(depends_on),
@@ -205,8 +217,7 @@ def _request(row: Task) -> dict[str, Any] | None:
 
 
 def interruption(row: Interruption) -> dict[str, Any]:
-    """Something a human was asked for. `state`: open, acknowledged or resolved."""
-    state = "resolved" if row.resolved_at else "acknowledged" if row.acknowledged_at else "open"
+    """Something a human was asked for. Its priority is its severity."""
     return {
         "id": row.pk,
         "task": row.task_id,
@@ -214,7 +225,7 @@ def interruption(row: Interruption) -> dict[str, Any]:
         "rule_version": row.rule_version,
         "priority": row.priority,
         "escalation": row.escalation,
-        "state": state,
+        "state": row.state,
         "question": row.question,
         "evidence": row.evidence,
         "asked_at": row.asked_at,
@@ -222,6 +233,61 @@ def interruption(row: Interruption) -> dict[str, Any]:
         "acknowledged_by": row.acknowledged_by.get_username() if row.acknowledged_by else None,
         "resolved_at": row.resolved_at,
         "resolution": row.resolution,
+        "step": row.step,
+        "told_at": row.told_at or row.asked_at,
+        "next_at": row.wake_at,
+        "snoozed_until": row.snoozed_until,
+        "cleared_at": row.cleared_at,
+    }
+
+
+def notification(row: Notification) -> dict[str, Any]:
+    """Something on its way to a channel."""
+    return {
+        "id": row.pk,
+        "interruption": row.interruption_id,
+        "task": row.interruption.task_id if row.interruption is not None else None,
+        "channel": row.channel.name,
+        "telling": row.telling,
+        "priority": row.priority,
+        "title": row.title,
+        "state": row.state,
+        "created_at": row.created_at,
+        "held_until": row.held_until,
+        "tries": row.tries,
+        "message": row.message or None,
+        "sent_at": row.sent_at,
+        "error": row.error or row.dropped_why,
+    }
+
+
+def channel(row: NotificationChannel) -> dict[str, Any]:
+    """A channel without its address."""
+    return {
+        "name": row.name,
+        "plugin": row.plugin,
+        "priorities": row.priorities,
+        "person": row.person.get_username() if row.person is not None else None,
+        "failures": row.failures,
+        "failing_since": row.failing_since,
+        "dead_since": row.dead_since,
+        "trouble": row.trouble,
+    }
+
+
+def inbox_item(row: InboxItem) -> dict[str, Any]:
+    """A line of somebody's inbox."""
+    return {
+        "id": row.pk,
+        "interruption": row.interruption_id,
+        "task": row.interruption.task_id if row.interruption is not None else None,
+        "telling": row.telling,
+        "priority": row.priority,
+        "title": row.title,
+        "body": row.body,
+        "at": row.at,
+        "times": row.times,
+        "read_at": row.read_at,
     }
 
 
@@ -316,10 +382,16 @@ def project(row: Project) -> dict[str, Any]:
         "max_sessions": row.max_sessions,
         "paused": row.paused,
         "notice": row.notice,
+        "forge_wait": _forge_wait(row),
         "base_sha": row.base_sha,
         "mirrored_at": row.mirrored_at,
         "created_at": row.created_at,
     }
+
+
+def _forge_wait(row: Project) -> dict[str, Any] | None:
+    wait = forges.wait_of(row, now=timezone.now())
+    return {"until": wait.until, "writes_go_on": wait.writes_go_on, "words": wait.words} if wait is not None else None
 
 
 def host(row: Host, live: int, *, whole: bool) -> dict[str, Any]:
@@ -341,12 +413,32 @@ def host(row: Host, live: int, *, whole: bool) -> dict[str, Any]:
     }
 
 
-_NO_COST = Value(0, output_field=DecimalField(max_digits=12, decimal_places=6))
 USAGE = {
     "input_tokens": Coalesce(Sum("input_tokens"), 0),
     "output_tokens": Coalesce(Sum("output_tokens"), 0),
     "cost_usd": Coalesce(Sum("cost_usd"), _NO_COST),
 }
+
+
+def budget(project: Project, facts: BudgetFacts) -> list[dict[str, Any]]:
+    """Each measure that a budget limits, in numbers."""
+    limits = {name: getattr(facts.limit, name) for name in MEASURES}
+    return [
+        {
+            "project": project.key,
+            "span": str(facts.span),
+            "measure": name,
+            "used": _number(getattr(facts.used, name)),
+            "limit": _number(limit),
+            "day": facts.day,
+        }
+        for name, limit in limits.items()
+        if limit is not None
+    ]
+
+
+def _number(amount: Any) -> float:
+    return amount.total_seconds() if isinstance(amount, timedelta) else float(amount)
 
 
 def usage_of(sums: Mapping[str, Any]) -> dict[str, Any]:

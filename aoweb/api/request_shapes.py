@@ -122,6 +122,15 @@ class ProjectParameter(Shape):
     project = serializers.CharField(required=False, max_length=40)
 
 
+class UsageFilter(ProjectParameter):
+    days = serializers.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=366,
+        help_text="Of UTC, with today; a turn counts to the day on which it began.",
+    )
+
+
 class HostChange(Shape):
     capacity = serializers.IntegerField(required=False, min_value=0, max_value=100_000)
     draining = serializers.BooleanField(required=False)
@@ -169,8 +178,33 @@ class NewHostLink(Shape):
 
 
 class EscalationFilter(Shape):
-    state = serializers.ChoiceField(["open", "all"], default="open")
+    state = serializers.ChoiceField(["open", "unresolved", "all"], default="open")
     kind = serializers.ChoiceField(["escalation", "all"], default="escalation")
+
+
+class NewSnooze(Shape):
+    until = serializers.DateTimeField(required=False, help_text="Quiet until then, at most 30 days ahead.")
+
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        """`for` is a word of the language."""
+        told = serializers.CharField(max_length=40, required=False, help_text="Quiet for a duration such as 2h.")
+        return {**super().get_fields(), "for": told}
+
+
+class NewResolution(Shape):
+    resolution = serializers.CharField(max_length=2000, help_text="How it was resolved.")
+
+
+class NotificationFilter(Shape):
+    channel = serializers.CharField(required=False, max_length=60)
+
+
+class InboxFilter(Shape):
+    unread = serializers.BooleanField(default=False)
+
+
+class WhatIsRead(Shape):
+    item = serializers.IntegerField(required=False, min_value=1, max_value=2**62, help_text="Its id; without: all.")
 
 
 class NewConfig(Shape):

@@ -14,7 +14,18 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from aoweb.api import access, catalogue, configuration, driving, history, hosts, rulebook, tasks, workflows
+from aoweb.api import (
+    access,
+    catalogue,
+    configuration,
+    driving,
+    escalations,
+    history,
+    hosts,
+    rulebook,
+    tasks,
+    workflows,
+)
 from aoweb.api.base import ApiView
 
 
@@ -73,6 +84,8 @@ urlpatterns = [
     path("tasks/<row:pk>/cancel/", driving.Cancel.as_view(), name="task-cancel"),
     path("tasks/<row:pk>/retry/", driving.Retry.as_view(), name="task-retry"),
     path("tasks/<row:pk>/restart/", driving.Restart.as_view(), name="task-restart"),
+    path("tasks/<row:pk>/pause/", driving.Pause.as_view(), name="task-pause"),
+    path("tasks/<row:pk>/resume/", driving.Resume.as_view(), name="task-resume"),
     path("tasks/<row:pk>/events/", history.TaskEvents.as_view(), name="task-events"),
     path("tasks/<row:pk>/transcript/", history.TaskTranscript.as_view(), name="task-transcript"),
     path("tasks/<row:pk>/diff/", history.TaskDiff.as_view(), name="task-diff"),
@@ -94,9 +107,14 @@ urlpatterns = [
     path("hosts/", hosts.Hosts.as_view(), name="hosts"),
     path("host-links/", hosts.HostLinks.as_view(), name="host-links"),
     path("hosts/<slug:name>/", hosts.HostDetail.as_view(), name="host"),
-    path("escalations/", driving.Escalations.as_view(), name="escalations"),
-    path("escalations/<row:pk>/acknowledge/", driving.Acknowledge.as_view(), name="escalation-acknowledge"),
-    path("notifications/", catalogue.Notifications.as_view(), name="notifications"),
+    path("escalations/", escalations.Escalations.as_view(), name="escalations"),
+    path("escalations/<row:pk>/acknowledge/", escalations.Acknowledge.as_view(), name="escalation-acknowledge"),
+    path("escalations/<row:pk>/snooze/", escalations.Snooze.as_view(), name="escalation-snooze"),
+    path("escalations/<row:pk>/resolve/", escalations.Resolve.as_view(), name="escalation-resolve"),
+    path("notifications/", escalations.Notifications.as_view(), name="notifications"),
+    path("channels/", escalations.Channels.as_view(), name="channels"),
+    path("inbox/", escalations.Inbox.as_view(), name="inbox"),
+    path("inbox/read/", escalations.InboxRead.as_view(), name="inbox-read"),
     path("usage/", catalogue.Usage.as_view(), name="usage"),
     path("config/", configuration.Configuration.as_view(), name="config"),
     path("tokens/", access.Tokens.as_view(), name="tokens"),

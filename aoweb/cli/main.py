@@ -55,10 +55,11 @@ def status(
     elif not rows:
         print("no tasks")
     else:
-        heading = ("ID", "TASK", "ATTENTION", "STATUS", "TITLE", "REASON")
-        printing.table(
-            [heading, *((r["id"], r["key"], r["attention"], r["status"], r["title"], r["reason"]) for r in rows)]
-        )
+        heading = ("ID", "TASK", "ATTENTION", "STATUS", "COST", "TITLE", "REASON")
+        shown = ("id", "key", "attention", "status", "cost", "title", "reason")
+        costs = [f"${row['cost_usd']:.2f}" if row["cost_usd"] else "" for row in rows]
+        lines = [{**row, "cost": cost} for row, cost in zip(rows, costs, strict=True)]
+        printing.table([heading, *([line[name] for name in shown] for line in lines)])
 
 
 @command(app, "spawn")
@@ -234,6 +235,44 @@ def restart(service: Service, *, task: TaskArgument) -> None:
     _press(service, task, "restart", "gets a new session")
 
 
+@command(app, "pause")
+def pause(service: Service, *, task: TaskArgument) -> None:
+    """Let no further turn begin until somebody resumes it; the live one comes to its end."""
+    _press(service, task, "pause", "is paused")
+
+
+@command(app, "resume")
+def resume(service: Service, *, task: TaskArgument) -> None:
+    """Let a paused task go on, or one whose budget is used up: it may use as much again."""
+    _press(service, task, "resume", "goes on")
+
+
+EscalationArgument = Annotated[
+    int, typer.Argument(metavar="ESCALATION", min=1, help="Its id, as `ao escalations` says.")
+]
+
+
+@command(app, "escalations")
+def escalations(
+    service: Service,
+    *,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also those that somebody is on, snoozed or resolved.")
+    ] = False,
+) -> None:
+    """List what waits for people."""
+    rows = list(service.pages("/escalations/", kind="all", state="all" if everything else None))
+    if service.as_json:
+        printing.as_json({"escalations": rows})
+    elif rows:
+        heading = ("ID", "TASK", "PRIORITY", "STATE", "ASKED", "QUESTION")
+        printing.table(
+            [heading, *((r["id"], r["task"], r["priority"], r["state"], r["asked_at"], r["question"]) for r in rows)]
+        )
+    else:
+        print("nothing needs you")
+
+
 @command(app, "acknowledge")
 def acknowledge(
     service: Service,
@@ -242,22 +281,35 @@ def acknowledge(
         int | None, typer.Argument(metavar="[ESCALATION]", min=1, help="Its id; else all open ones are listed.")
     ] = None,
 ) -> None:
-    """Take an escalation from the board, or list those that are open."""
-    if escalation is not None:
-        _done(service, service.write(f"/escalations/{escalation}/acknowledge/"), "acknowledged")
-        return
-    rows = list(service.pages("/escalations/", kind="all"))
-    if service.as_json:
-        printing.as_json({"escalations": rows})
-    elif rows:
-        printing.table(
-            [
-                ("ID", "TASK", "PRIORITY", "QUESTION"),
-                *((r["id"], r["task"], r["priority"], r["question"]) for r in rows),
-            ]
-        )
+    """Say that you are on it, or list those that are open."""
+    if escalation is None:
+        escalations(service, everything=False)
     else:
-        print("nothing needs you")
+        _done(service, service.write(f"/escalations/{escalation}/acknowledge/"), "acknowledged")
+
+
+@command(app, "snooze")
+def snooze(
+    service: Service,
+    *,
+    escalation: EscalationArgument,
+    span: Annotated[str, typer.Argument(metavar="FOR", help="For how long, such as 30m, 4h or 2d.")] = "1h",
+) -> None:
+    """Put an escalation off: quiet for a while, and back after that."""
+    body = service.write(f"/escalations/{escalation}/snooze/", {"for": span})
+    _done(service, body, f"snoozed until {body['snoozed_until']}")
+
+
+@command(app, "resolve")
+def resolve(
+    service: Service,
+    *,
+    escalation: EscalationArgument,
+    how: Annotated[str, typer.Argument(help="How it was resolved.")],
+) -> None:
+    """Say that an escalation is over, and how."""
+    body = service.write(f"/escalations/{escalation}/resolve/", {"resolution": how})
+    _done(service, body, "resolved")
 
 
 def _only_project(service: Service) -> str:

@@ -6,6 +6,7 @@ from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
+from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
@@ -13,7 +14,7 @@ from aoweb.dashboard import rule_cards
 from aoweb.dashboard.rule_cards import said
 from aoweb.permissions import Verb, verbs_of
 from orchestrator.models import Project, ProjectWorkflow, Role
-from orchestrator.services import rules
+from orchestrator.services import forges, rules
 
 
 def submittable(user: AbstractBaseUser | AnonymousUser) -> QuerySet[Project]:
@@ -41,6 +42,7 @@ def project(request: HttpRequest, key: str) -> HttpResponse:
     found = get_object_or_404(Project.objects.visible_to(request.user), key=key)
     context = {
         "project": found,
+        "forge_wait": forges.wait_of(found, now=timezone.now()),
         "members": found.memberships.select_related("user").order_by("role", "user__username"),
         "rules": rule_cards.gather(found, None, edits={}),
         "workflow": ProjectWorkflow.objects.filter(project=found).select_related("current").first(),

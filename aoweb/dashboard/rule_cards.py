@@ -25,6 +25,7 @@ _NAMES = {
 }
 _SOURCES = {
     Source.DEFAULT: "default",
+    Source.WORKFLOW: "its WORKFLOW.md",
     Source.GLOBAL: "all projects",
     Source.PROJECT: "this project",
     Source.TASK: "this task",

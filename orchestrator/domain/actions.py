@@ -150,6 +150,19 @@ class StopAgent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """Let no further turn of the task begin until somebody resumes it. Once for each occasion: who resumed it meant it."""
+
+    trigger: Trigger
+    occasion: str
+    reason: str
+
+    @property
+    def key(self) -> str:
+        return f"pause:{self.trigger}:{self.occasion}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EndSession:
     """Stop the agent, keep what is uncommitted, remove the workspace."""
 
@@ -211,7 +224,8 @@ class AnswerThread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interrupt:
-    """Ask a human: recorded, shown until answered, and sent to the channels of its priority. An escalation stays until acknowledged."""
+    """Ask a human: recorded, shown until answered, and sent to people and to the channels of its priority. An escalation stays until
+    acknowledged."""
 
     trigger: Trigger | None
     cause: str  # unique within the task: the same cause interrupts once
@@ -227,7 +241,7 @@ class Interrupt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settle:
-    """Close the open questions of a cause that has gone by itself. Escalations are not settled: they stay until acknowledged."""
+    """The cause of a question has gone by itself, which closes it. An escalation is not pressed any more, and stays until acknowledged."""
 
     cause: str
 
@@ -248,6 +262,7 @@ Action = (
     | RunCheck
     | Merge
     | StopAgent
+    | Pause
     | EndSession
     | Abandon
     | DeleteBranch

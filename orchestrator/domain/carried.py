@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from orchestrator.domain.actions import Action, Interrupt, Merge, RunCheck, SendToAgent, Settle, StopAgent, key_of
-from orchestrator.domain.course import CAUSE
+from orchestrator.domain.course import CAUSE, settled
 from orchestrator.domain.effects import Effect, Kind
 from orchestrator.domain.lifecycle import Decision
 from orchestrator.domain.rules import Rule, Trigger
@@ -75,7 +75,7 @@ class Carried:
         """A person's retry answers what is open; a new session was told all that came before it."""
         if snapshot.task.attempt > self.attempt:
             self.attempt = snapshot.task.attempt
-            self.asked = {cause: replace(one, open=False) for cause, one in self.asked.items()}
+            self.asked = {cause: replace(one, open=False, calls=False) for cause, one in self.asked.items()}
         session = snapshot.session.id if snapshot.session is not None else 0
         if session != self.session:
             self.session = session
@@ -117,14 +117,17 @@ class Carried:
                 return self._send(action, trigger, facts)
             case Interrupt():
                 cause = action.cause[:CAUSE]
-                if cause in self.asked:
+                before = self.asked.get(cause)
+                if before is not None and not before.gone:
                     return []
-                self.asked[cause] = InterruptionFacts(cause=cause, open=True, escalation=action.escalation)
+                self.asked[cause] = InterruptionFacts(cause=cause, open=True, escalation=action.escalation, calls=True)
+                if before is not None:
+                    return []  # the same call stands again
                 kind = Kind.ESCALATION if action.escalation else Kind.QUESTION
                 return [Effect(at=facts.now, trigger=trigger, kind=kind, name=cause)]
             case Settle(cause=cause):
                 if cause in self.asked:
-                    self.asked[cause] = replace(self.asked[cause], open=False)
+                    self.asked[cause] = settled(self.asked[cause])
                 return []
             case Merge() | StopAgent() | RunCheck():
                 if action.key in self.done:

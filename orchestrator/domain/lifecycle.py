@@ -37,6 +37,7 @@ from orchestrator.domain.continuing import (
     turns_used_up,
 )
 from orchestrator.domain.issues import Standing
+from orchestrator.domain.progress import progress_of
 from orchestrator.domain.prompts import resume_words
 from orchestrator.domain.reactions import LOST_RACE, Reacted, merges, react
 from orchestrator.domain.reasons import Reason
@@ -45,6 +46,7 @@ from orchestrator.domain.snapshot import (
     JobFacts,
     JobState,
     Memory,
+    Progress,
     PullFacts,
     SessionFacts,
     Snapshot,
@@ -53,10 +55,20 @@ from orchestrator.domain.snapshot import (
 )
 from orchestrator.domain.standing import status_of
 from orchestrator.domain.status import Outcome, TaskStatus
-from orchestrator.domain.triggers import asks, at_rest, died, held_triggers, live_turn, stopped
+from orchestrator.domain.triggers import (
+    asks,
+    at_rest,
+    died,
+    held_back,
+    held_triggers,
+    live_turn,
+    stopped,
+    task_budget_is_used_up,
+)
 from orchestrator.domain.waiting import call, called_at, waiting_job, words_of
 
 _GIVEN_UP = frozenset({JobState.REFUSED, JobState.QUARANTINED, JobState.DROPPED})
+_CALLS = ("job:", "waits:", "aside:")  # causes that no trigger holds: they are gone when nobody asks for them any more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +85,7 @@ class Decision:
     why: tuple[str, ...] = ()
     reasons: tuple[Reason, ...] = ()  # what the rules said; `why` has these as lines, and what goes on without a rule
     asked_by: Mapping[str, Trigger] = field(default_factory=dict)  # the key of an action -> whose rule asked for it
+    progress: Progress | None = None  # the task's last; None: as it was
 
 
 def decide(snapshot: Snapshot) -> Decision:
@@ -88,6 +101,7 @@ def decide(snapshot: Snapshot) -> Decision:
         actions.append(_ask_about(blocked))
     waits = waiting_job(snapshot, actions)
     actions.extend(call(waits, snapshot))
+    actions.extend(_calls_gone(snapshot, actions))
     status, reason, evidence = status_of(snapshot, held, blocked, waits)
     return Decision(
         status=status,
@@ -108,6 +122,7 @@ def decide(snapshot: Snapshot) -> Decision:
         why=_why(reacted, actions),
         reasons=_reasons(reacted),
         asked_by=_asked_by(reacted),
+        progress=progress_of(snapshot),
     )
 
 
@@ -188,7 +203,7 @@ def _turns(snapshot: Snapshot, session: SessionFacts) -> Iterator[Action]:
         yield from _of_the_live_turn(snapshot, session, turn)
     elif turn is not None and not turn.published:
         yield Publish(session=session.id, turn=turn.n, attempt=attempt)
-    elif snapshot.task.paused or snapshot.task.held_by_issue:
+    elif snapshot.task.paused or snapshot.task.held_by_issue or held_back(snapshot):
         return
     elif turns_used_up(snapshot):
         yield call_for_turns(snapshot)
@@ -219,6 +234,8 @@ def _of_the_live_turn(snapshot: Snapshot, session: SessionFacts, turn: TurnFacts
             yield StopAgent(session=session.id, turn=turn.n)
     elif not turn.started:
         yield StartTurn(session=session.id, turn=turn.n, attempt=snapshot.task.attempt)
+    elif held_back(snapshot) and task_budget_is_used_up(snapshot):
+        yield StopAgent(session=session.id, turn=turn.n)
     elif turn.done_at is None:
         for message in snapshot.messages:
             if message.turn is None and message.by_a_person:
@@ -303,6 +320,20 @@ def _ask_about(job: JobFacts) -> Interrupt:
     )
 
 
+def _calls_gone(snapshot: Snapshot, actions: Iterable[Action]) -> list[Action]:
+    """Calls about jobs, or about a task on which nothing could be decided, whose reason is not there any more."""
+    asked_now = _causes(actions)
+    return [
+        Settle(cause=asked.cause)
+        for asked in snapshot.interruptions
+        if asked.open and asked.cause.startswith(_CALLS) and asked.cause not in asked_now
+    ]
+
+
+def _causes(actions: Iterable[Action]) -> set[str]:
+    return {action.cause for action in actions if isinstance(action, Interrupt)}
+
+
 # --- How it ends --------------------------------------------------------------------------------------------------------------------------
 
 
@@ -317,7 +348,7 @@ def _wind_down(snapshot: Snapshot, outcome: Outcome) -> Decision:
     waits = waiting_job(snapshot, actions)
     actions.extend(call(waits, snapshot))
     actions += [action for one in closed for action in one.actions]
-    actions += _settled(snapshot, but=Trigger.PR_CLOSED if outcome is Outcome.CLOSED else None)
+    actions += _settled(snapshot, actions, but=Trigger.PR_CLOSED if outcome is Outcome.CLOSED else None)
     remembered = {
         memory.trigger: replace(memory, held=False, since=None, deadline_at=None) for memory in snapshot.memory.values()
     }
@@ -345,11 +376,11 @@ def _taken_down(snapshot: Snapshot, outcome: Outcome, *, at_once: bool) -> Itera
         yield ClosePullRequest(number=pull.number)
 
 
-def _settled(snapshot: Snapshot, *, but: Trigger | None) -> list[Action]:
-    """The questions that the end has answered. Escalations stay until somebody acknowledges them."""
-    kept = f"{but}:" if but is not None else None
-    gone = [asked for asked in snapshot.interruptions if asked.open and not asked.escalation]
-    return [Settle(cause=asked.cause) for asked in gone if kept is None or not asked.cause.startswith(kept)]
+def _settled(snapshot: Snapshot, actions: Iterable[Action], *, but: Trigger | None) -> list[Action]:
+    """What the end has answered: everything but what is asked because of it."""
+    asked_now = _causes(actions)
+    gone = [asked for asked in snapshot.interruptions if asked.open and asked.cause not in asked_now]
+    return [Settle(cause=asked.cause) for asked in gone if but is None or not asked.cause.startswith(f"{but}:")]
 
 
 def _closed(snapshot: Snapshot) -> list[Reacted]:

@@ -35,9 +35,9 @@ def capped(text: str, cap: int) -> str:
     return f"[{len(data) - cap} bytes left out]\n{data[-cap:].decode(errors='ignore')}"
 
 
-def one_line(text: str) -> str:
+def one_line(text: str, cap: int = NAME_CAP) -> str:
     """A name from outside (of a check, a file, a person) as it may stand outside a fence: one short line."""
-    return " ".join(plain(text).split())[:NAME_CAP]
+    return " ".join(plain(text).split())[:cap]
 
 
 def fenced(text: str, *, label: str, nonce: str) -> str:
@@ -100,6 +100,16 @@ def unmarked(text: str) -> str:
 
 def _answered(last_words: str) -> str:
     return f"\n[your last words] {capped(plain(last_words).strip(), 2000)}" if last_words.strip() else ""
+
+
+def allowed_words() -> str:
+    """What an agent is told that was stopped because its budget was used up, when there is more."""
+    return "You were stopped because the budget of this task was used up. It has been raised: go on with the task where you were."
+
+
+def unpaused_words() -> str:
+    """What an agent is told that was stopped before its task was paused, when somebody lets it go on."""
+    return "The task was paused, and somebody lets it go on. Go on with it where you were."
 
 
 def words_for(held: Held, rule: Rule, snapshot: Snapshot) -> str:

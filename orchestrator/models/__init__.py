@@ -8,10 +8,11 @@ from orchestrator.models.gate import Gate
 from orchestrator.models.hook import HookRun
 from orchestrator.models.host import Host, Workspace
 from orchestrator.models.job import Claim, Job, PushIntent
+from orchestrator.models.notification import InboxItem, Notification, NotificationChannel, QuietTime, SpentLink
 from orchestrator.models.parcel import Parcel, ParcelPiece
 from orchestrator.models.project import Membership, Project, Role, RuleRow
 from orchestrator.models.pull_request import Check, Comment, Diff, PullRequest, Review
-from orchestrator.models.reaction import Interruption, Notification, NotificationChannel, Reaction
+from orchestrator.models.reaction import Interruption, Reaction
 from orchestrator.models.rule_version import RuleVersion
 from orchestrator.models.session import JournalChunk, Message, Session, Turn
 from orchestrator.models.task import Task
@@ -31,6 +32,7 @@ __all__ = [
     "HookRun",
     "Host",
     "IdempotencyRecord",
+    "InboxItem",
     "Interruption",
     "Job",
     "JournalChunk",
@@ -45,12 +47,14 @@ __all__ = [
     "ProjectWorkflow",
     "PullRequest",
     "PushIntent",
+    "QuietTime",
     "Reaction",
     "Review",
     "Role",
     "RuleRow",
     "RuleVersion",
     "Session",
+    "SpentLink",
     "Task",
     "TrackedIssue",
     "Turn",

@@ -17,6 +17,7 @@ from orchestrator.models.task import Task
 
 # One statement: what is due and free, or whose lease lapsed, oldest first; a session with a claimed job waits for its turn. Two claims that
 # race for two jobs of one session meet the constraint `one_claimed_job_per_session`, which fails one of them; its caller claims again.
+# Channels to people likewise: one delivery at a time, so that one that hangs holds one thread.
 # Each queue and each state is a walk of its own along its partial index, so that a claim costs the same however many jobs are due.
 _CLAIM = """
 WITH found AS (
@@ -29,6 +30,9 @@ WITH found AS (
             AND (candidate.session_id IS NULL OR NOT EXISTS (
                   SELECT 1 FROM orchestrator_job AS other
                    WHERE other.session_id = candidate.session_id AND other.state = 'claimed'))
+            AND (left(candidate.queue, 8) <> 'channel.' OR NOT EXISTS (
+                  SELECT 1 FROM orchestrator_job AS other
+                   WHERE other.queue = candidate.queue AND other.state = 'claimed'))
           ORDER BY candidate.run_at
           LIMIT %(limit)s
             FOR UPDATE SKIP LOCKED) AS promised
@@ -117,6 +121,11 @@ class Job(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["session"], condition=Q(state="claimed"), name="one_claimed_job_per_session"
+            ),
+            models.UniqueConstraint(
+                fields=["queue"],
+                condition=Q(state="claimed", queue__startswith="channel."),
+                name="one_delivery_at_a_time_per_channel",
             ),
             models.CheckConstraint(
                 condition=Q(settled_at__isnull=True, state__in=["promised", "claimed"])

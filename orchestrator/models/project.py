@@ -6,16 +6,28 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.core.exceptions import ValidationError
 from django.db import models
 
+from orchestrator.domain.budgets import parse_budget
 from orchestrator.domain.naming import without_login
 from orchestrator.domain.rules import Priority, Trigger
 from orchestrator.ports import Sandbox
+
+MERGE_METHODS = ("merge", "squash", "rebase")
 
 
 def choices(words: type) -> list[tuple[str, str]]:
     """The words of an enum as Django choices."""
     return [(str(word), str(word).replace("-", " ").replace("_", " ")) for word in words]  # type: ignore[attr-defined]  # any StrEnum
+
+
+def valid_budget(written: object) -> None:
+    """Refuse a budget that nobody could read."""
+    try:
+        parse_budget(written if isinstance(written, dict) else {str(written): {}})
+    except ValueError as error:
+        raise ValidationError(str(error)) from error
 
 
 class ProjectQuerySet(models.QuerySet["Project"]):
@@ -56,7 +68,7 @@ class Project(models.Model):
     scm = models.JSONField(
         default=dict, blank=True, help_text="The forge: plugin, checks, requiredChecks, requiredApprovals, ..."
     )
-    merge_method = models.CharField(max_length=10, default="merge", choices=[("merge", "merge"), ("squash", "squash")])
+    merge_method = models.CharField(max_length=10, default="merge", choices=[(word, word) for word in MERGE_METHODS])
     reassign_after = models.DurationField(
         null=True, blank=True, default=timedelta(minutes=15), help_text="Empty: never."
     )
@@ -65,12 +77,28 @@ class Project(models.Model):
     auto_cleanup = models.BooleanField(default=True)
     cleanup_grace = models.DurationField(default=timedelta(minutes=5))
     paused = models.BooleanField(default=False)
+    escalation = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="How people are called: remind, ladder, quietHours; what is not here is the installation's.",
+    )
+    budget = models.JSONField(
+        default=dict,
+        blank=True,
+        validators=[valid_budget],
+        help_text='What agents may use of each task, of the project ever, and of a day (UTC): {"task": {"cost": 5, "tokens": "2M", "time": "4h"}}.',
+    )
     settings_extra = models.JSONField(
         default=dict, blank=True, help_text="Keys of the file kept for export, without effect here."
     )
     notice = models.TextField(
         blank=True, help_text="What is wrong with the project right now, in a sentence; empty: nothing."
     )
+    rung_at = models.DateTimeField(null=True, blank=True, help_text="When a webhook came last.")
+    forge_waits_until = models.DateTimeField(
+        null=True, blank=True, help_text="Until when its forge allows no more looks, or nothing at all."
+    )
+    forge_takes_writes = models.BooleanField(default=False, help_text="Whether only looks have to wait until then.")
     mirrored_at = models.DateTimeField(null=True, blank=True, help_text="When the mirror was fetched last.")
     base_sha = models.CharField(max_length=64, blank=True, help_text="The default branch as the mirror has it.")
     next_number = models.PositiveIntegerField(default=1)

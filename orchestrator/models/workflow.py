@@ -34,9 +34,13 @@ class WorkflowVersion(models.Model):
 
 
 class ProjectWorkflowQuerySet(models.QuerySet["ProjectWorkflow"]):
+    def current(self) -> ProjectWorkflowQuerySet:
+        """Workflows of which a version holds."""
+        return self.filter(current__isnull=False)
+
     def due(self, now: datetime) -> ProjectWorkflowQuerySet:
         """Workflows whose tracker is to be asked by now."""
-        return self.filter(poll_at__lte=now, current__isnull=False, project__paused=False)
+        return self.current().filter(poll_at__lte=now, project__paused=False)
 
 
 class ProjectWorkflow(models.Model):

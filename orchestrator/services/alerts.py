@@ -1,12 +1,11 @@
-"""Alerts about the machines and not about one task: each reaches every urgent channel once, by a job of its own."""
+"""Alerts about the machines and not about one task: each reaches the admins and every urgent channel once."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from orchestrator import doorbell
-from orchestrator.models import Host, Job, NotificationChannel
-from orchestrator.services import events
+from orchestrator.models import Host
+from orchestrator.services import events, notices
 
 ALERT_AFTER = timedelta(seconds=40)  # a silence that is shorter is a hiccup
 _TOLD = "silence_told"
@@ -24,29 +23,9 @@ def host_still_silent(*, host: Host, now: datetime) -> None:
     text = f"{host.name} does not answer since {host.silent_since:%H:%M} UTC: {host.trouble}"
     events.record(kind="host.silent", text=text, at=now, data={"host": host.name})
     if alone:
-        _alert(key=f"host-{host.pk}-{int(host.silent_since.timestamp())}", title=text, now=now)
+        key = f"host-{host.pk}-{int(host.silent_since.timestamp())}"
+        notices.alert(key=key, title=text, body="Its sessions are held, none is judged or restarted.", now=now)
 
 
 def _told(host: Host) -> bool:
     return host.silent_since is not None and host.facts.get(_TOLD) == host.silent_since.isoformat()
-
-
-def _alert(*, key: str, title: str, now: datetime) -> None:
-    channels = [one for one in NotificationChannel.objects.all() if "urgent" in one.priorities]
-    rows = [
-        Job(
-            key=f"alert:{key}:{channel.pk}",
-            verb="Alert",
-            action={
-                "channel": channel.pk,
-                "title": title,
-                "body": "Its sessions are held, none is judged or restarted.",
-            },
-            queue="effects",
-            run_at=now,
-        )
-        for channel in channels
-    ]
-    Job.objects.bulk_create(rows, ignore_conflicts=True)
-    if rows:
-        doorbell.ring_jobs("effects")

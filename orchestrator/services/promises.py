@@ -18,6 +18,7 @@ from orchestrator.domain.actions import (
     Interrupt,
     Merge,
     OpenPullRequest,
+    Pause,
     ReadIssue,
     SendToAgent,
     Settle,
@@ -25,6 +26,7 @@ from orchestrator.domain.actions import (
 )
 from orchestrator.domain.course import CAUSE
 from orchestrator.domain.rules import Rule
+from orchestrator.domain.snapshot import JobState
 from orchestrator.models import (
     Comment,
     Event,
@@ -32,13 +34,11 @@ from orchestrator.models import (
     Interruption,
     Job,
     Message,
-    Notification,
-    NotificationChannel,
     Review,
     Session,
     Task,
 )
-from orchestrator.services import events
+from orchestrator.services import calls, events
 from orchestrator.services.jobs import EFFECTS
 
 _FORGE = (ReadIssue, OpenPullRequest, Merge, DeleteBranch, ClosePullRequest, AnswerThread)
@@ -62,7 +62,7 @@ def promise(actions: Iterable[Action], *, task: Task, now: datetime) -> int:
     wanted = list(actions)
     causes = [action.cause[:CAUSE] for action in wanted if isinstance(action, Interrupt)]
     known = (
-        set(Interruption.objects.filter(task=task, cause__in=causes).values_list("cause", flat=True))
+        set(Interruption.objects.filter(task=task, cause__in=causes).standing().values_list("cause", flat=True))
         if causes
         else set()
     )
@@ -89,7 +89,9 @@ def keep(promised: Sequence[Promised], *, now: datetime) -> None:
             case Interrupt() as action:
                 questions.append((one, action))
             case Settle(cause=cause):
-                _settle(cause, task=one.task, now=now)
+                calls.settle(task=one.task, cause=cause[:CAUSE], now=now)
+            case Pause() as action:
+                _pause(action, task=one.task, now=now)
             case Abandon() as action:
                 carried_out += _abandon(action, task=one.task, now=now)
             case _:
@@ -124,58 +126,56 @@ def _tell(messages: Sequence[tuple[Promised, SendToAgent]]) -> None:
 
 
 def _ask(questions: Sequence[tuple[Promised, Interrupt]], *, now: datetime) -> None:
+    """Questions to people. One whose cause had gone before anybody answered stands again."""
     if not questions:
         return
-    rows = [
-        Interruption(
-            task=one.task,
-            trigger=action.trigger or "",
-            rule_version=one.version,
-            cause=action.cause[:CAUSE],
-            priority=action.priority,
-            escalation=action.escalation,
-            question=action.question,
-            evidence=[line for line in action.evidence if line],
-            asked_at=now,
-        )
-        for one, action in questions
-    ]
+    again = {(row.task_id, row.cause): row for row in Interruption.objects.of(one.task for one, _ in questions).gone()}
+    rows = []
+    for one, action in questions:
+        before = again.get((one.task.pk, action.cause[:CAUSE]))
+        if before is not None:
+            calls.stands_again(before, now=now)
+        else:
+            rows.append(_asked(one, action, now=now))
     Interruption.objects.bulk_create(rows)
     Event.objects.bulk_create(
         events.line(kind="human.asked", text=row.question, task=row.task, at=now, data={"cause": row.cause})
         for row in rows
     )
-    _notify(rows, now=now)
+    for row in rows:
+        calls.first_call(row, now=now)
 
 
-def _notify(asked: Sequence[Interruption], *, now: datetime) -> None:
-    """Each channel is a job of its own, so that a hanging one delays no other."""
-    channels = list(NotificationChannel.objects.all())
-    sent = Notification.objects.bulk_create(
-        Notification(interruption=one, channel=channel)
-        for one in asked
-        for channel in channels
-        if one.priority in channel.priorities
+def _asked(one: Promised, action: Interrupt, *, now: datetime) -> Interruption:
+    return Interruption(
+        task=one.task,
+        trigger=action.trigger or "",
+        rule_version=one.version,
+        cause=action.cause[:CAUSE],
+        priority=action.priority,
+        escalation=action.escalation,
+        question=action.question,
+        evidence=[line for line in action.evidence if line],
+        asked_at=now,
     )
-    Job.objects.bulk_create(
-        Job(
-            task_id=one.interruption.task_id,
-            key=f"{one.interruption.task_id}:notify:{one.pk}",
-            verb="Deliver",
-            action={"notification": one.pk},
-            queue=EFFECTS,
-            run_at=now,
-        )
-        for one in sent
+
+
+def _pause(action: Pause, *, task: Task, now: datetime) -> None:
+    """Pause it, once for each occasion: the row of a job that is done already says that it was."""
+    done = {
+        "verb": type(action).__name__,
+        "action": asdict(action),
+        "state": JobState.DONE,
+        "run_at": now,
+        "settled_at": now,
+    }
+    _, new = Job.objects.get_or_create(
+        key=f"{task.pk}:{key_of(action)}", defaults={"task": task, "queue": EFFECTS, **done}
     )
-    if sent:
-        doorbell.ring_jobs(EFFECTS)
-
-
-def _settle(cause: str, *, task: Task, now: datetime) -> None:
-    """This question and no other: the cause of turn 1 begins like that of turn 10."""
-    asked = Interruption.objects.filter(task=task, cause=cause, escalation=False, resolved_at__isnull=True)
-    asked.update(resolved_at=now, resolution="it went away by itself")
+    if new and not task.paused:
+        task.paused, task.pause_reason = True, action.reason
+        task.save(update_fields=["paused", "pause_reason"])
+        events.record(kind="task.paused", text=action.reason, task=task, at=now)
 
 
 def _abandon(action: Abandon, *, task: Task, now: datetime) -> list[Promised]:

@@ -85,6 +85,7 @@ def _settle(looks: Sequence[_Look], *, now: datetime) -> None:
         if any(moved) or name != task.standing or any(step.new for step in look.course.steps):
             records.append(recorder.record(task, look.course))
             task.standing = name
+        _note_progress(task, look.course)
         task.wake_at = look.course.steps[-1].decision.wake_at if look.course.settled else now
         if task.version != before:
             task.updated_at = now
@@ -115,10 +116,17 @@ def _move(task: Task, step: Step, lines: list[Event]) -> bool:
     return True
 
 
+def _note_progress(task: Task, course: Course) -> None:
+    """Keep where the task got to."""
+    for step in course.steps:
+        if step.decision.progress is not None:
+            task.progress = snapshots.PROGRESS.dump_python(step.decision.progress, mode="json")
+
+
 def _calls(step: Step) -> bool:
     """Whether somebody is called: an escalation is open, or whatever was asked about a pull request that was closed."""
-    open_ones = [one for one in step.asked if one.open]
-    return any(one.escalation for one in open_ones) or (step.decision.status is TaskStatus.CLOSED and bool(open_ones))
+    calls = [one for one in step.asked if one.calls]
+    return any(one.escalation for one in calls) or (step.decision.status is TaskStatus.CLOSED and bool(calls))
 
 
 def _remember(looks: Sequence[_Look]) -> None:

@@ -6,7 +6,7 @@ import re
 import secrets
 import uuid
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -302,8 +302,10 @@ def answer(*, task: Task, request_id: str, answer: str, actor: Actor) -> None:
         },
     )
     _next_question(turn, {**turn.request, "answer": words, "answered_by": actor.name})
+    # Until it asked it has worked; since the last word of either side it waited.
+    turn.waited += max(actor.at - turn.progress_at, timedelta())
     turn.progress_at = actor.at
-    turn.save(update_fields=["request", "requests_behind", "progress_at"])
+    turn.save(update_fields=["request", "requests_behind", "progress_at", "waited"])
     _settle_question(task, Trigger.AGENT_NEEDS_INPUT, f"answered: {words[:200]}", actor)
     events.record(
         kind="human.answered", text=f"{actor.name} answered: {words[:200]}", task=task, actor=actor, at=actor.at
@@ -322,8 +324,9 @@ def _next_question(turn: Turn, answered: dict[str, Any]) -> None:
 
 def _settle_question(task: Task, trigger: Trigger, words: str, actor: Actor) -> None:
     """A person has done what they were asked for. Escalations stay until somebody acknowledges them."""
-    asked = Interruption.objects.open().filter(task=task, trigger=trigger, escalation=False)
-    asked.update(resolved_at=actor.at, seen_at=actor.at, resolution=f"{actor.name} {words}")
+    asked = Interruption.objects.unresolved().filter(task=task, trigger=trigger, escalation=False)
+    asked.filter(seen_at__isnull=True).update(seen_at=actor.at)
+    asked.resolve(at=actor.at, words=f"{actor.name} {words}")
 
 
 @transaction.atomic
@@ -370,8 +373,7 @@ def retry(*, task: Task, actor: Actor) -> None:
         return
     _allow_sensitive(task)
     Task.objects.filter(pk=task.pk).update(attempt=F("attempt") + 1)
-    open_ones = Interruption.objects.open().filter(task=task)
-    open_ones.update(resolved_at=actor.at, resolution=f"{actor.name} said retry")
+    Interruption.objects.filter(task=task).resolve(at=actor.at, words=f"{actor.name} said retry")
     last = Turn.objects.filter(session__task=task).order_by("-id").first()
     if last is not None and last.resumes:
         Turn.objects.filter(pk=last.pk).update(resumes=0)
@@ -412,15 +414,3 @@ def restart(*, task: Task, actor: Actor) -> None:
     )
     doorbell.ring("place_tasks", queue_name="control")
     _wake(task, actor)
-
-
-@transaction.atomic
-def acknowledge(*, interruption: Interruption, actor: Actor) -> None:
-    """A person has seen it and takes it from the board. Acknowledging again does nothing."""
-    task = _locked(interruption.task)
-    mine = Interruption.objects.open().filter(pk=interruption.pk)
-    who = actor.user.pk if actor.user is not None else None
-    if mine.update(acknowledged_at=actor.at, seen_at=actor.at, acknowledged_by_id=who):
-        text = f"{actor.name} acknowledged: {interruption.question[:200]}"
-        events.record(kind="human.acknowledged", text=text, task=task, actor=actor, at=actor.at)
-        _wake(task, actor)

@@ -17,8 +17,14 @@ ROBOT, ROBOT_TOKEN = "acme-robot", "ghp_robotrobotrobotrobotrobotrobotrobot1"  #
 NO_SHA = "0" * 40
 
 
+def clock() -> datetime:
+    """The clock on this service's wall."""
+    return datetime.now(UTC)
+
+
 def now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """As the service writes instants: to the second."""
+    return clock().strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -112,6 +118,7 @@ class World:
     """Everything, under one lock. The methods are what people and runners do; each tells `heard` what it did, as webhooks would."""
 
     git_dir: Path
+    full: str = FULL  # OWNER/NAME
     heard: list[tuple[str, str, int]] = field(default_factory=list)  # event, action, pull request or issue
     pushes: list[Push] = field(default_factory=list)
     people: dict[str, str] = field(default_factory=dict)  # login -> admin | write | read | none
@@ -128,6 +135,7 @@ class World:
     required_approvals: int = 0
     merge_queue: bool = False
     thinking: bool = False  # mergeability is not known yet
+    thinks_of: set[int] = field(default_factory=set)  # nor that of these
     new_head: Callable[[str], None] = lambda _: (
         None
     )  # what starts when a pull request shows a commit for the first time
@@ -173,6 +181,10 @@ class World:
                 self.touch(pull, "pull_request", "synchronize")
                 self.new_head(sha)
 
+    def thinks(self, pull: Pull) -> bool:
+        """Whether it is not known yet if the pull request can be merged."""
+        return self.thinking or pull.number in self.thinks_of
+
     def conflicts(self, pull: Pull) -> bool:
         base = self.sha(f"refs/heads/{pull.base}") or NO_SHA
         done = subprocess.run(
@@ -189,7 +201,7 @@ class World:
         return next(self._ids)
 
     def touch(self, pull: Pull, event: str, action: str) -> None:
-        pull.updated_at = datetime.now(UTC).isoformat()
+        pull.updated_at = now()
         self.heard.append((event, action, pull.number))
 
     def open_issue(self, author: str, title: str, body: str = "", labels: Sequence[str] = ()) -> Issue:

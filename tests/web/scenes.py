@@ -174,6 +174,12 @@ def question(of: Task, text: str = "Which rounding mode?", *options: str) -> Tur
     return turn(session(of), request=request, started_at=NOW, last_words="Two ways are possible here.")
 
 
+def asked_of(task_id: int) -> Interruption:
+    """What is asked about the task, asked now if it was not yet."""
+    task = Task.objects.get(pk=task_id)
+    return task.interruptions.first() or escalation(task)
+
+
 def escalation(of: Task, text: str = "The check unit failed three times", cause: str = "ci-failed:1") -> Interruption:
     return Interruption.objects.create(
         task=of,

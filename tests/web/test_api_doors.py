@@ -44,6 +44,9 @@ POSTS = [
     "/tasks/",
     *(f"/tasks/{{task}}/{deed}/" for deed in ("messages", "answer", "review", "merge", "cancel", "retry", "restart")),
     "/escalations/{asked}/acknowledge/",
+    "/escalations/{asked}/snooze/",
+    "/escalations/{asked}/resolve/",
+    "/inbox/read/",
     "/config/",
     "/hosts/",
     "/host-links/",
@@ -68,6 +71,8 @@ GETS = [
         "/hosts/local/",
         "/escalations/",
         "/notifications/",
+        "/channels/",
+        "/inbox/",
     ),
     *("/usage/", "/config/", "/tokens/", "/schema/"),
 ]

@@ -202,6 +202,18 @@ def test_escalations_are_listed_and_acknowledged(ao: Shell, project: Project) ->
     assert "Look?" in ao("acknowledge").stdout
     assert ao("acknowledge", str(row.pk)).stdout == "acknowledged\n"
     failed(ao("acknowledge", "999999"), 1, "nothing here")
+    assert "acknowledged" in ao("escalations", "--all").stdout
+    assert ao("resolve", str(row.pk), "the test was flaky").stdout == "resolved\n"
+    failed(ao("resolve", str(row.pk), "again"), 1, "resolved already")
+
+
+def test_an_escalation_is_put_off_and_a_span_that_is_none_is_refused(ao: Shell, project: Project) -> None:
+    row = Interruption.objects.create(
+        task=a_task(project), cause="c", priority="urgent", escalation=True, question="?", asked_at=timezone.now()
+    )
+    assert ao("snooze", str(row.pk), "4h").stdout.startswith("snoozed until ")
+    assert ao("escalations").stdout == "nothing needs you\n"
+    failed(ao("snooze", str(row.pk), "soon"), 1, "is not a duration")
 
 
 def test_rules_are_shown_with_their_sources_and_set(ao: Shell, project: Project) -> None:

@@ -310,23 +310,6 @@ def test_a_question_is_answered_on_the_page(client: Client, ada: User) -> None:
     assert turn.request["answer"] == "half even"
 
 
-def test_an_escalation_stays_until_it_is_acknowledged(client: Client, ada: User) -> None:
-    task = scenes.task(scenes.project(members={ada: Role.MEMBER}), status=TaskStatus.CI_FAILED)
-    asked = scenes.escalation(task)
-    assert "failed three times" in body(client.get(f"/tasks/{task.pk}/"))
-    assert client.post(f"/tasks/{task.pk}/acknowledge/", {"interruption": asked.pk}).status_code == 302
-    asked.refresh_from_db()
-    assert asked.acknowledged_by == ada
-    assert "Acknowledge</button>" not in body(client.get(f"/tasks/{task.pk}/"))
-
-
-def test_an_escalation_of_another_task_is_not_acknowledged_through_mine(client: Client, ada: User) -> None:
-    mine = scenes.task(scenes.project(members={ada: Role.MEMBER}))
-    asked = scenes.escalation(scenes.task(scenes.project("other")))
-    assert client.post(f"/tasks/{mine.pk}/acknowledge/", {"interruption": asked.pk}).status_code == 409
-    assert Interruption.objects.open().filter(pk=asked.pk).exists()
-
-
 def test_a_line_comment_becomes_a_review_of_the_head_that_was_shown(client: Client, ada: User) -> None:
     task = scenes.full(scenes.project(members={ada: Role.MEMBER}), ada)
     form = {

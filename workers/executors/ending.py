@@ -11,6 +11,7 @@ from orchestrator.domain.actions import EndSession
 from orchestrator.models import HookRun, Session, Workspace
 from orchestrator.ports import Refused, Unavailable
 from orchestrator.services import jobs, parcels, sessions
+from orchestrator.services.jobs import EFFECTS
 from workers.executors.hooks import hooks_of, must_be_over
 from workers.executors.publish import BUNDLE_CAP
 from workers.executors.specs import spec_for
@@ -30,7 +31,7 @@ def end_session(action: EndSession, task_id: int, tools: Toolbox) -> Mapping[str
     if tools.reaches(session.host):
         _take_down(session, tools)
         if tools.joined and parcels.waits(key=key):
-            raise jobs.HandOver(jobs.EFFECTS)
+            raise jobs.HandOver(EFFECTS)
     else:
         left = parcels.taken(key=key)
         if left is None:

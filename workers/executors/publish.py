@@ -11,6 +11,7 @@ from orchestrator.domain.actions import Publish
 from orchestrator.models import HookRun, PushIntent, Session
 from orchestrator.ports import Refused
 from orchestrator.services import diffs, jobs, parcels, sessions
+from orchestrator.services.jobs import EFFECTS
 from orchestrator.services.sessions import Published
 from workers.executors.hooks import must_be_over
 from workers.executors.specs import spec_for
@@ -61,7 +62,7 @@ def _bundle(action: Publish, session: Session, tools: Toolbox, deadline: Deadlin
     if bundle is not None and tools.joined:
         parcels.hand_in(key=key, host=session.host, project=session.task.project, data=bundle)
         failpoint("after_hand_in")
-        raise jobs.HandOver(jobs.EFFECTS)
+        raise jobs.HandOver(EFFECTS)
     return bundle
 
 

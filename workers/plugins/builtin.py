@@ -17,6 +17,8 @@ from workers.plugins.hosts.local import LocalHost
 from workers.plugins.hosts.ssh.host import SshHost
 from workers.plugins.hosts.ssh.machine import Machine
 from workers.plugins.notifiers.channel import AppriseNotifier
+from workers.plugins.notifiers.desktop import DesktopNotifier
+from workers.plugins.notifiers.webhook import WebhookNotifier
 from workers.plugins.scms.github.project import forge as github_forge
 from workers.plugins.scms.github.project import tracker as github_tracker
 from workers.plugins.scms.local import LocalForge
@@ -79,7 +81,11 @@ def tracker(project: Project, *, token: Callable[[], str | None]) -> Tracker:
 
 def notifier(plugin: str, config: Mapping[str, object]) -> Notifier:
     """The channel to people. Refused code: `unknown-notifier`."""
-    if plugin in {"apprise", "slack", "desktop", "webhook"}:
+    if plugin == "webhook":
+        return WebhookNotifier(config=config)
+    if plugin == "desktop":
+        return DesktopNotifier()
+    if plugin in {"apprise", "slack"}:
         return AppriseNotifier(plugin=plugin, config=config)
     raise Refused(
         f"the notifier {plugin!r} is not installed here: there is apprise, slack, desktop and webhook",

@@ -103,7 +103,7 @@ def apply(*, loaded: Loaded, actor: Actor) -> list[Change]:
         row = _apply_project(one, actor)
         rules.apply(one.rules, project=row, actor=actor)
     rules.apply(planned.rules, project=None, actor=actor)
-    channels.apply(planned.channels)
+    channels.apply(planned.channels, now=actor.at)
     kept = {"document": planned.document, "text": loaded.text, "applied_at": actor.at}
     GlobalSettings.objects.update_or_create(only=1, defaults=kept)
     done = [change for change in changes if change.kind is not ChangeKind.UNCHANGED]

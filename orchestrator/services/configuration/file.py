@@ -158,6 +158,11 @@ def _warnings(shape: FileShape, parsed: Parsed) -> Iterator[str]:
         near = difflib.get_close_matches(key[-1], known, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(sorted(known))}"
         yield f"{parsed.path}:{parsed.line(key)}: {'.'.join(key)}: unknown key, ignored{hint}"
+    for name, channel in (shape.notifiers or {}).items():
+        if (channel.plugin or name) == "webhook" and not (channel.model_extra or {}).get("secret"):
+            at = ("notifiers", name)
+            hint = 'nothing proves to its receiver that a message is ours: write secret: "${NAME}"'
+            yield f"{parsed.path}:{parsed.line(at)}: {'.'.join(at)}: unsigned, {hint}"
     places = [("defaults",)] if shape.defaults is not None else []
     for place in [*places, *(("projects", key) for key in shape.projects or {})]:
         written = parsed.value[place[0]] if len(place) == 1 else parsed.value[place[0]][place[1]]
