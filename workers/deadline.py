@@ -40,7 +40,7 @@ class Deadlines:
 
     def within(self, seconds: float, *, of: str, act: Callable[[], None]) -> None:
         """Do it, or raise `Unavailable` after so many seconds. A port's error is raised as it is; any other of the library's is a way of not
-        being available, and costs nobody what was to be done."""
+        being available, and costs nobody what was to be done. Its words are not told: they may quote an address, which is a secret."""
         call = _Call(act=act)
         with self._lock:
             before = self._out.get(of)
@@ -53,7 +53,7 @@ class Deadlines:
         if isinstance(call.error, PortError):
             raise call.error
         if call.error is not None:
-            raise Unavailable(f"{of}: {type(call.error).__name__}: {call.error}") from call.error
+            raise Unavailable(f"{of}: {type(call.error).__name__}") from call.error
 
 
 DEADLINES = Deadlines()

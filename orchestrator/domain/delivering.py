@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 BURST = 10  # messages a minute to one channel; what is more goes together in one
 PER = timedelta(minutes=1)
@@ -15,6 +16,13 @@ GIVE_UP_AFTER = timedelta(hours=24)
 def folds(*, waiting: int, held: int, sent_lately: int) -> bool:
     """Whether what waits for a channel goes there as one message that names all of it: after quiet hours, and before it is a flood."""
     return waiting > 1 and (held > 0 or waiting + sent_lately > BURST)
+
+
+def free_at(sent: Sequence[datetime], now: datetime) -> datetime | None:
+    """When a channel to which messages were sent at these times, the newest first, takes another; None: now."""
+    if len(sent) < BURST or sent[BURST - 1] + PER <= now:
+        return None
+    return sent[BURST - 1] + PER
 
 
 def pause_after(failures: int) -> timedelta:

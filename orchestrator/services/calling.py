@@ -13,7 +13,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractBaseUser
 from django.db.models import Q
 
-from orchestrator.domain.durations import ACCEPTED_FORM, parse_duration
+from orchestrator.domain.durations import ACCEPTED_FORM, format_duration, parse_duration
 from orchestrator.domain.escalating import Plan, QuietHours, Rung, Step
 from orchestrator.models import GlobalSettings, Project, QuietTime, Role, Task
 
@@ -32,6 +32,16 @@ def plan_of(project: Project | None) -> Plan:
         if name in said:
             found[field] = read(said[name])
     return Plan(**found)
+
+
+def words_of(plan: Plan) -> list[str]:
+    """A plan as people read it, a line for each thing that it says."""
+    lines = [f"{step.to} {f'after {format_duration(step.after)}' if step.after else 'at once'}" for step in plan.ladder]
+    lines.append(f"reminded every {format_duration(plan.remind)}" if plan.remind is not None else "never reminded")
+    if plan.quiet is not None:
+        quiet = plan.quiet
+        lines.append(f"quiet from {quiet.start:%H:%M} to {quiet.end:%H:%M} {quiet.zone}, but for what is urgent")
+    return lines
 
 
 def check(said: Mapping[str, Any]) -> None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Max
 
-from orchestrator.domain.delivering import DEAD_AFTER, GIVE_UP_AFTER, LONGEST_PAUSE, PER, folds, pause_after
+from orchestrator.domain.delivering import DEAD_AFTER, GIVE_UP_AFTER, LONGEST_PAUSE, PER, folds, free_at, pause_after
 from orchestrator.domain.prompts import plain
 from orchestrator.domain.snapshot import JobState
 from orchestrator.models import Job, Notification, NotificationChannel
@@ -32,8 +32,15 @@ class Parcel:
         return f"ao-{first}" if not more else f"ao-{first}-and-{more}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Later:
+    """The channel has had its messages of this minute: what comes meanwhile goes together."""
+
+    at: datetime
+
+
 @transaction.atomic
-def parcel_for(*, notification_id: int, now: datetime) -> Parcel | None:
+def parcel_for(*, notification_id: int, now: datetime) -> Parcel | Later | None:
     """The message that this notification goes with. None: it is sent already, or not worth sending any more, which is written down."""
     mine = Notification.objects.select_related("channel").filter(pk=notification_id).first()
     if mine is None or mine.sent_at is not None or mine.dropped_at is not None:
@@ -47,10 +54,20 @@ def parcel_for(*, notification_id: int, now: datetime) -> Parcel | None:
     here = next((one for one in waiting if one.pk == mine.pk), None)
     if here is None:
         return None
-    lately = Notification.objects.filter(channel=mine.channel, sent_at__gt=now - PER)
-    sent = lately.values("message").distinct().count()
-    together = folds(waiting=len(waiting), held=sum(one.held_until is not None for one in waiting), sent_lately=sent)
+    sent = _sent_lately(mine.channel, now)
+    free = free_at(sent, now)
+    if free is not None:
+        Job.objects.filter(queue=mine.channel.queue, state=JobState.PROMISED, run_at__lt=free).update(run_at=free)
+        return Later(at=free)
+    held = sum(one.held_until is not None for one in waiting)
+    together = folds(waiting=len(waiting), held=held, sent_lately=len(sent))
     return Parcel(channel=mine.channel, notifications=waiting if together else [here])
+
+
+def _sent_lately(channel: NotificationChannel, now: datetime) -> list[datetime]:
+    """When messages were sent there in the last minute, the newest first."""
+    rows = Notification.objects.filter(channel=channel, sent_at__gt=now - PER).order_by()
+    return sorted(rows.values_list("message").annotate(at=Max("sent_at")).values_list("at", flat=True), reverse=True)
 
 
 def _stale(row: Notification, now: datetime) -> bool:

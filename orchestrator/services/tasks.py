@@ -21,7 +21,7 @@ from orchestrator.domain.snapshot import JobState
 from orchestrator.domain.triggers import Hold, held_triggers
 from orchestrator.models import Interruption, Job, Message, Project, Session, Task, Turn
 from orchestrator.ports import Issue
-from orchestrator.services import events, promises, rules, snapshots
+from orchestrator.services import events, promises, rounds, rules, snapshots
 from orchestrator.services.events import Actor
 
 TITLE_LENGTH = 300
@@ -122,6 +122,7 @@ def _create(
     if not -100 <= priority <= 100:
         raise InvalidTask("priority", f"{priority} is out of range: -100 to 100")
     number = _next_number(project)
+    rounds.begin(project=project, number=number, at=actor.at)
     task = Task.objects.create(
         project=project,
         number=number,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orchestrator.domain.delivering import BURST, LONGEST_PAUSE, folds, pause_after
+from orchestrator.domain.delivering import BURST, LONGEST_PAUSE, PER, folds, free_at, pause_after
+
+NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -24,6 +26,16 @@ def test_a_flood_and_what_waited_for_the_morning_are_one_message(
     *, waiting: int, held: int, sent_lately: int, together: bool
 ) -> None:
     assert folds(waiting=waiting, held=held, sent_lately=sent_lately) is together
+
+
+def test_no_minute_sees_more_messages_than_a_burst() -> None:
+    sent: list[datetime] = []
+    for second in range(600):
+        now = NOW + timedelta(seconds=second)
+        if free_at(sent, now) is None:
+            sent.insert(0, now)
+    assert all(sum(begin - PER < at <= begin for at in sent) <= BURST for begin in sent)
+    assert len(sent) == 10 * BURST
 
 
 def test_pauses_grow_up_to_a_bound() -> None:

@@ -169,6 +169,13 @@ def test_the_board_names_a_dead_channel() -> None:
     assert trouble.endswith("answered 401")
 
 
+def test_a_project_says_who_is_called_when(client: Client, shop: Project) -> None:
+    shop.escalation = {"quietHours": {"from": "22:00", "until": "07:00"}}
+    shop.save()
+    words = "author at once; maintainers after 15m; admins after 1h; reminded every 30m; quiet from 22:00 to 07:00 UTC"
+    assert words in page(client, "/projects/shop/")
+
+
 # --- The same for programs ----------------------------------------------------------------------------------------------------------------
 
 

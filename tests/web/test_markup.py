@@ -7,13 +7,15 @@ from html.parser import HTMLParser
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
+from django.utils import timezone
 
 from aoweb.dashboard import diff
 from aoweb.dashboard.text import markdown, plain
 from aoweb.templatetags.ao import link
 from orchestrator.domain.rules import Override, Trigger
-from orchestrator.models import Comment, DecisionRecord, Diff, Event, Message, Review, Task
+from orchestrator.models import Comment, DecisionRecord, Diff, Event, InboxItem, Message, Review, Task
 from orchestrator.services import tasks
+from orchestrator.services.action_links import links_for, token_of
 from orchestrator.services.events import Actor
 from tests.web import claude_scene, scenes
 
@@ -109,6 +111,11 @@ def test_payloads_are_inert_on_every_page(payload: str) -> None:
     task = hostile(shop, user, payload)
     client = Client()
     client.force_login(user)
+    asked = task.interruptions.get()
+    told = {"title": payload, "body": f"{payload}\n{payload}", "priority": "urgent", "at": scenes.NOW}
+    InboxItem.objects.create(person=user, interruption=asked, cause="x", **told)
+    (link,) = links_for(asked, nonce=payload, person=user.pk, now=timezone.now())[-1:]
+    pressed = token_of(link)
     paths = (
         "/",
         "/tasks/new/",
@@ -120,6 +127,9 @@ def test_payloads_are_inert_on_every_page(payload: str) -> None:
         "/projects/shop/",
         "/projects/shop/rules/",
         "/board/respond/",
+        "/escalations/",
+        "/inbox/",
+        f"/act/{pressed}/",
         "/?q=" + payload.replace("&", "%26").replace("#", "%23"),
     )
     for path in paths:

@@ -13,7 +13,7 @@ import pytest
 from orchestrator.ports import Notice, NoticeLink, Refused, Unavailable
 from tests.receivers import Delivery, nobody, receiver
 from workers.plugins import builtin
-from workers.plugins.notifiers.channel import text_of
+from workers.plugins.notifiers.channel import calm, text_of
 from workers.plugins.notifiers.webhook import WebhookNotifier
 
 SECRET = "a secret of both"
@@ -128,6 +128,12 @@ def test_apprise_brings_a_message_to_any_of_its_urls() -> None:
         builtin.notifier("apprise", {"url": f"json://127.0.0.1:{hook.port}/hook"}).notify(NOTICE)
         told = hook.taken[0].told
         assert (told["title"], "[ao-7]" in told["message"]) == ("app#1: What now? é", True)
+
+
+def test_what_an_agent_wrote_calls_nobody_together() -> None:
+    assert calm("<!channel> <@U1> @everyone @Here me@hereford.example") == (
+        "< !channel> < @U1> @ everyone @ Here me@hereford.example"
+    )
 
 
 def test_a_notifier_that_nobody_knows_is_refused_with_those_that_are() -> None:

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from orchestrator.ports import PortError, Refused, Unavailable
 from orchestrator.services import channels, wording
-from orchestrator.services.channels import Parcel
+from orchestrator.services.channels import Later, Parcel
 from workers.deadline import DEADLINES
 from workers.toolbox import Toolbox
 
@@ -23,6 +23,8 @@ def deliver(notification_id: int, tools: Toolbox) -> Mapping[str, object]:
     parcel = channels.parcel_for(notification_id=notification_id, now=timezone.now())
     if parcel is None:
         return {"skipped": True}
+    if isinstance(parcel, Later):
+        raise Unavailable("it goes with what else comes within the minute", retry_after=parcel.at - timezone.now())
     name = f"the channel {parcel.channel.name}"
     notice = wording.notice_of(parcel, base_url=settings.AO_BASE_URL, now=timezone.now())
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,6 +10,8 @@ import apprise
 
 from orchestrator.ports import Notice, Refused, Unavailable
 
+_MENTION = re.compile(r"<([!@#])")
+_EVERYBODY = re.compile(r"@(here|channel|everyone|all)\b", re.IGNORECASE)
 _TYPES = {
     "urgent": apprise.NotifyType.FAILURE,
     "action": apprise.NotifyType.WARNING,
@@ -29,7 +32,7 @@ class AppriseNotifier:
         if not target.add(_url(self.config, timeout)):
             raise Refused(f"the channel of plugin {self.plugin!r} has no URL that can be used", code="bad-channel")
         kind = _TYPES.get(notice.priority, apprise.NotifyType.INFO)
-        if not target.notify(title=notice.title, body=text_of(notice), notify_type=kind):
+        if not target.notify(title=calm(notice.title), body=calm(text_of(notice)), notify_type=kind):
             raise Unavailable(f"the channel of plugin {self.plugin!r} did not take the message")
 
 
@@ -37,6 +40,11 @@ def text_of(notice: Notice) -> str:
     """Words, link, what to press, and the id by which a repetition is known."""
     pressed = [f"{link.label}: {link.url}" for link in notice.links]
     return "\n".join([notice.body, notice.url, *pressed, f"[{notice.id}]"])
+
+
+def calm(text: str) -> str:
+    """Words that agents and issues may have written call nobody together: a chat's words for everybody are taken apart."""
+    return _EVERYBODY.sub("@ \\1", _MENTION.sub("< \\1", text))
 
 
 def _url(config: Mapping[str, object], timeout: float) -> str:
