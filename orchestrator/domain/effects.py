@@ -77,19 +77,20 @@ class Difference:
 
 
 def differences(was: Sequence[Effect], now: Sequence[Effect]) -> list[Difference]:
-    """What is only in one of the courses, or in both at another time, in order."""
+    """What is only in one of the courses, or in both at another time, in order. What comes at the instant of something that is gone comes
+    instead of it."""
     before, after = {(one.kind, one.name): one for one in was}, {(one.kind, one.name): one for one in now}
-    found = [
-        Difference(at=min(one.at, after[name].at), trigger=one.trigger, was=one, now=after[name])
-        for name, one in before.items()
-        if name in after and abs(after[name].at - one.at) > AT_ONCE
-    ]
     gone = [one for name, one in before.items() if name not in after]
-    for one in (one for name, one in after.items() if name not in before):
+    found: list[Difference] = []
+    for name, one in after.items():
+        known = before.get(name)
+        if known is not None and abs(known.at - one.at) <= AT_ONCE:
+            continue
         instead = next((g for g in gone if g.trigger is one.trigger and abs(g.at - one.at) <= AT_ONCE), None)
         if instead is not None:
             gone.remove(instead)
-        found.append(Difference(at=one.at, trigger=one.trigger, was=instead, now=one))
+        first = one.at if known is None else min(one.at, known.at)
+        found.append(Difference(at=first, trigger=one.trigger, was=instead or known, now=one))
     found += [Difference(at=one.at, trigger=one.trigger, was=one, now=None) for one in gone]
     return sorted(found, key=lambda one: one.at)
 
