@@ -125,6 +125,11 @@ class EscalationFilter(Shape):
     kind = serializers.ChoiceField(["escalation", "all"], default="escalation")
 
 
+class IncidentFilter(Shape):
+    state = serializers.ChoiceField(["open", "all"], default="open")
+    project = serializers.CharField(required=False, max_length=40, help_text="The key of a project.")
+
+
 class NewConfig(Shape):
     text = serializers.CharField(max_length=500_000, trim_whitespace=False, help_text="The file, as YAML.")
     path = serializers.CharField(required=False, allow_blank=True, max_length=1000, help_text="Its name, for messages.")

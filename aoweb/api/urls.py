@@ -14,7 +14,7 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from aoweb.api import access, catalogue, configuration, driving, history, hosts, tasks
+from aoweb.api import access, catalogue, configuration, driving, history, hosts, incidents, tasks
 from aoweb.api.base import ApiView
 
 
@@ -85,6 +85,9 @@ urlpatterns = [
     path("hosts/<slug:name>/", hosts.HostDetail.as_view(), name="host"),
     path("escalations/", driving.Escalations.as_view(), name="escalations"),
     path("escalations/<row:pk>/acknowledge/", driving.Acknowledge.as_view(), name="escalation-acknowledge"),
+    path("incidents/", incidents.Incidents.as_view(), name="incidents"),
+    path("incidents/<row:pk>/resolve/", incidents.Resolve.as_view(), name="incident-resolve"),
+    path("incidents/<row:pk>/release/", incidents.LetAgentsTry.as_view(), name="incident-release"),
     path("notifications/", catalogue.Notifications.as_view(), name="notifications"),
     path("usage/", catalogue.Usage.as_view(), name="usage"),
     path("config/", configuration.Configuration.as_view(), name="config"),

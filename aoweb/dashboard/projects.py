@@ -11,10 +11,13 @@ from django.shortcuts import get_object_or_404, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from aoweb.dashboard import incidents
 from aoweb.permissions import Verb, verbs_of
 from orchestrator.domain.durations import format_duration
-from orchestrator.models import Project, Role
+from orchestrator.models import Incident, Project, Role
 from orchestrator.services import rules
+
+PAST_INCIDENTS = 10
 
 
 def submittable(user: AbstractBaseUser | AnonymousUser) -> QuerySet[Project]:
@@ -44,6 +47,8 @@ def project(request: HttpRequest, key: str) -> HttpResponse:
         "project": found,
         "members": found.memberships.select_related("user").order_by("role", "user__username"),
         "rules": rule_table(found),
+        "incidents": incidents.unresolved(request.user, [found]),
+        "past": Incident.objects.filter(project=found, resolved_at__isnull=False)[:PAST_INCIDENTS],
         "fields": rules.FIELDS,
         "may_configure": Verb.CONFIGURE in verbs_of(request.user, found),
     }

@@ -7,14 +7,23 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+from django.utils import timezone
+
 from aoweb.dashboard.cards import verdict
+from aoweb.dashboard.incidents import Shown
 from aoweb.permissions import Verb
+from orchestrator.domain.blame import word_of
+from orchestrator.domain.breaker import attempts_of
+from orchestrator.domain.rules import Trigger
+from orchestrator.domain.snapshot import AttemptFacts, Snapshot
 from orchestrator.domain.status import TaskStatus
+from orchestrator.domain.triggers import blame_of, memory_of
 from orchestrator.models import (
     Check,
     Comment,
     Diff,
     Event,
+    Incident,
     Interruption,
     Message,
     PullRequest,
@@ -23,12 +32,18 @@ from orchestrator.models import (
     Task,
     Turn,
 )
+from orchestrator.services import snapshots
 
 NEWEST_EVENTS = 200
 NEWEST_DECISIONS = 60
 NEWEST_WORDS = 200
 LOG_SHOWN = 20_000
 LOCAL_FORGE = "local"
+MARKS = {
+    "inherited": "inherited: the base fails there too",
+    "shared": "many pull requests fail there",
+    "flaky": "known to be flaky",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +75,7 @@ class CheckLine:
     verdict: str
     log: str
     cut: bool
+    mark: str  # inherited, shared, flaky; empty: the change's own, or not failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +112,8 @@ class TaskPage:
     turns: Sequence[Turn]
     words: Sequence[Words]
     checks: Sequence[CheckLine]
+    attempts: Sequence[AttemptFacts]
+    incidents: Sequence[Shown]
     reviews: Sequence[Review]
     threads: Sequence[Thread]
     events: Sequence[Event]
@@ -143,6 +161,7 @@ def gather(task: Task, *, can: frozenset[Verb]) -> TaskPage:
     sessions = list(task.sessions.select_related("host").order_by("epoch"))
     turns = list(Turn.objects.filter(session__in=sessions).select_related("session").defer("prompt").order_by("id"))
     pull = task.pull_requests.order_by("-id").first()
+    red = _red(task, pull)
     return TaskPage(
         task=task,
         can=can,
@@ -152,7 +171,9 @@ def gather(task: Task, *, can: frozenset[Verb]) -> TaskPage:
         session=sessions[-1] if sessions else None,
         turns=turns,
         words=_conversation(task, turns),
-        checks=_checks(pull),
+        checks=_checks(pull, red),
+        attempts=_attempts(red),
+        incidents=_incidents(red, can=can),
         reviews=list(pull.reviews.order_by("-id")) if pull else [],
         threads=_threads(pull),
         events=list(task.events.order_by("-id")[:NEWEST_EVENTS]),
@@ -205,16 +226,42 @@ def _message(message: Message) -> Words:
     return Words(who=message.trigger or "task", kind="system", text=message.text, at=message.created_at, state=state)
 
 
-def _checks(pull: PullRequest | None) -> list[CheckLine]:
+def _red(task: Task, pull: PullRequest | None) -> Snapshot | None:
+    """What is known of a red build; None where there is none."""
+    if pull is None or not task.open or task.status != TaskStatus.CI_FAILED:
+        return None
+    return snapshots.take(task, now=timezone.now())
+
+
+def _attempts(red: Snapshot | None) -> Sequence[AttemptFacts]:
+    """The red heads of this episode, where there is more than one to be compared."""
+    if red is None:
+        return ()
+    attempts = attempts_of(red, memory_of(red, Trigger.CI_FAILED).episode)
+    return attempts if len(attempts) > 1 else ()
+
+
+def _incidents(red: Snapshot | None, *, can: frozenset[Verb]) -> list[Shown]:
+    """Those that the failures here are part of."""
+    numbers = [one.number for one in red.pull.incidents] if red is not None and red.pull is not None else []
+    found = Incident.objects.filter(pk__in=numbers).select_related("project", "released_by") if numbers else ()
+    return [Shown(incident=one, may_answer=Verb.DRIVE in can) for one in found]
+
+
+def _checks(pull: PullRequest | None, red: Snapshot | None) -> list[CheckLine]:
     if pull is None:
         return []
     newest = {check.name: check for check in pull.checks.filter(head_sha=pull.head_sha).order_by("n")}
+    found = blame_of(red) if red is not None else None
+    facts = {check.name: check for check in red.pull.checks} if red is not None and red.pull is not None else {}
+    words = {name: word_of(check, found) or "" for name, check in facts.items()} if found is not None else {}
     lines = [
         CheckLine(
             check=check,
             verdict=verdict(check),
             log=check.failing_log[-LOG_SHOWN:],
             cut=len(check.failing_log) > LOG_SHOWN,
+            mark=MARKS.get(words.get(check.name, ""), ""),
         )
         for check in newest.values()
     ]

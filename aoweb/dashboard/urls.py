@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib.auth.views import LogoutView
 from django.urls import path
 
-from aoweb.dashboard import board, login, new_task, projects, task
+from aoweb.dashboard import board, incidents, login, new_task, projects, task
 
 urlpatterns = [
     path("", board.board, name="board"),
@@ -15,6 +15,10 @@ urlpatterns = [
     path("tasks/<int:task_id>/diff/", task.task_diff, name="task-diff"),
     path("tasks/<int:task_id>/transcript/<int:turn_id>/", task.transcript, name="task-transcript"),
     *(path(f"tasks/<int:task_id>/{deed}/", task.act, {"deed": deed}, name=f"task-{deed}") for deed in task.DEEDS),
+    *(
+        path(f"incidents/<int:incident_id>/{deed}/", incidents.act, {"deed": deed}, name=f"incident-{deed}")
+        for deed in incidents.DEEDS
+    ),
     path("projects/", projects.projects, name="projects"),
     path("projects/<slug:key>/", projects.project, name="project"),
     path("accounts/login/", login.PasswordLogin.as_view(), name="login"),

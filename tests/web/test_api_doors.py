@@ -25,6 +25,7 @@ from orchestrator.models import (
     ApiToken,
     Host,
     IdempotencyRecord,
+    Incident,
     Interruption,
     Membership,
     Message,
@@ -44,6 +45,8 @@ POSTS = [
     "/tasks/",
     *(f"/tasks/{{task}}/{deed}/" for deed in ("messages", "answer", "review", "merge", "cancel", "retry", "restart")),
     "/escalations/{asked}/acknowledge/",
+    "/incidents/{incident}/resolve/",
+    "/incidents/{incident}/release/",
     "/config/",
     "/hosts/",
     "/tokens/",
@@ -61,6 +64,7 @@ GETS = [
         "/hosts/",
         "/hosts/local/",
         "/escalations/",
+        "/incidents/",
         "/notifications/",
     ),
     *("/usage/", "/config/", "/tokens/", "/schema/"),
@@ -92,7 +96,8 @@ def ids(project: Project, user: User) -> dict[str, int]:
         task=task, cause="c", priority="info", question="?", escalation=True, asked_at=timezone.now()
     )
     accounts.issue_token(user=user, name="kept", scope="write", now=timezone.now())
-    return {"task": task.pk, "asked": asked.pk, "token": ApiToken.objects.get(name="kept").pk}
+    incident = Incident.objects.create(project=project, check_name="lint", pulls=[1], opened_at=timezone.now())
+    return {"incident": incident.pk, "task": task.pk, "asked": asked.pk, "token": ApiToken.objects.get(name="kept").pk}
 
 
 @pytest.fixture

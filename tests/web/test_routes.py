@@ -10,8 +10,9 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
+from aoweb.dashboard import incidents
 from aoweb.dashboard.task import DEEDS
-from orchestrator.models import LoginLink, Role
+from orchestrator.models import Incident, LoginLink, Role
 from tests.web import scenes
 
 pytestmark = pytest.mark.django_db
@@ -19,6 +20,7 @@ pytestmark = pytest.mark.django_db
 PUBLIC = {"login", "login-link", "admin-login", "healthz", "readyz"}
 EVERYBODYS = {"board", "board-more", "new-task", "projects", "logout"}
 OF_A_PROJECT = {"task", "task-diff", "task-transcript", "project", *(f"task-{deed}" for deed in DEEDS)}
+OF_A_PROJECT |= {f"incident-{deed}" for deed in incidents.DEEDS}
 OF_STAFF = {"flower", "flower-page"}
 SIGNED = {"github-webhook"}  # asks for a signature instead of a login: see test_webhooks
 # These have a matrix of their own, beside the API; the administration is Django's, and staff only as a whole.
@@ -55,6 +57,7 @@ def ids_of(task_id: int, turn_id: int, key: str) -> dict[str, object]:
     return {
         "<int:task_id>": task_id,
         "<int:turn_id>": turn_id,
+        "<int:incident_id>": Incident.objects.values_list("pk", flat=True).first() or 1,
         "<slug:key>": key,
         "<slug:column>": "done",
         "<path:path>": "workers",
@@ -67,6 +70,7 @@ def ids() -> dict[str, object]:
     """Things of the project `hidden`, where nobody of these tests is a member unless it is said."""
     hidden = scenes.project("hidden")
     task = scenes.full(hidden, scenes.person("owner"))
+    scenes.incident(hidden)
     turn = task.sessions.get().turns.first()
     assert turn is not None
     return ids_of(task.pk, turn.pk, "hidden")
