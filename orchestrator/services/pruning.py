@@ -8,7 +8,7 @@ from django.contrib.sessions.models import Session as Login
 from django.db.models import CharField, Value
 from django.db.models.functions import Cast, Concat
 
-from orchestrator.models import Check, DecisionRecord, Delivery, IdempotencyRecord, JournalChunk, LoginLink
+from orchestrator.models import BaseCheck, Check, DecisionRecord, Delivery, IdempotencyRecord, JournalChunk, LoginLink
 
 ANSWERS_KEPT = timedelta(days=7)  # a client that repeats a write does so within minutes
 DELIVERIES_KEPT = timedelta(days=7)  # a forge delivers again within days
@@ -27,5 +27,13 @@ def prune(*, now: datetime) -> dict[str, int]:
         "links": LoginLink.objects.filter(expires_at__lt=now - LINKS_KEPT).delete()[0],
         "logins": Login.objects.filter(expire_date__lt=now).delete()[0],
         "decisions": DecisionRecord.objects.filter(task__ended_at__lt=old).delete()[0],
-        "check journals": JournalChunk.objects.filter(run__in=journals).delete()[0],
+        "check journals": JournalChunk.objects.filter(run__in=journals).delete()[0]
+        + JournalChunk.objects.filter(run__in=_of_base(old)).delete()[0],
+        "base checks": BaseCheck.objects.filter(completed_at__lt=old).delete()[0],
     }
+
+
+def _of_base(old: datetime) -> list[str]:
+    """The journals of the runs on base branches; each row tells its last run, and how many there were before."""
+    rows = BaseCheck.objects.filter(completed_at__lt=old, external_id="").values_list("pk", "n")
+    return [f"base-{pk}-{n}" for pk, last in rows for n in range(1, last + 1)]

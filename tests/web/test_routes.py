@@ -158,7 +158,20 @@ def test_staff_look_at_the_queue_monitor_and_only_superusers_act() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["project", "rulerow", "host", "notificationchannel", "apitoken", "task", "event", "job", "interruption"]
+    "page",
+    [
+        "project",
+        "rulerow",
+        "host",
+        "notificationchannel",
+        "apitoken",
+        "task",
+        "event",
+        "job",
+        "interruption",
+        "incident",
+        "flake",
+    ],
 )
 def test_every_page_of_the_administration_opens(page: str) -> None:
     chief = scenes.person("chief", staff=True, superuser=True)
