@@ -27,7 +27,9 @@ from aoweb.dashboard.projects import rule_table
 from orchestrator.models import (
     ApiToken,
     Event,
+    Flake,
     Host,
+    Incident,
     Interruption,
     Job,
     Membership,
@@ -342,6 +344,33 @@ class NotificationAdmin(ReadOnly):
     search_fields = ("title", "error", "message")
     list_select_related = ("channel",)
     show_full_result_count = False
+
+
+@admin.register(Incident)
+class IncidentAdmin(ReadOnly):
+    """Failures of whole projects."""
+
+    list_display = (
+        "opened_at",
+        "project",
+        "check_name",
+        "on_base",
+        "headline",
+        "released_at",
+        "resolved_at",
+        "resolution",
+    )
+    list_filter = ("project", "on_base")
+    list_select_related = ("project",)
+
+
+@admin.register(Flake)
+class FlakeAdmin(ReadOnly):
+    """Failures that are known to go away."""
+
+    list_display = ("name", "project", "times", "weight", "last_at", "fingerprint")
+    list_filter = ("project",)
+    list_select_related = ("project",)
 
 
 @admin.register(Interruption)

@@ -70,6 +70,15 @@ class CheckShape(Shape):
     url = serializers.CharField(allow_blank=True)
     required = serializers.BooleanField()  # type: ignore[assignment]  # a declared field, which rest_framework takes out of the class
     log = serializers.CharField(allow_blank=True, help_text="The failing part of its log.")
+    headline = serializers.CharField(allow_blank=True, help_text="The failure in one line.")
+    fingerprint = serializers.CharField(
+        allow_blank=True, help_text="What the same failure has in every run; empty: nothing is known of it."
+    )
+    blame = serializers.ChoiceField(
+        ["own", "inherited", "shared", "flaky"],
+        allow_null=True,
+        help_text="Whose a failure is: the change's own, the base branch's, that of many pull requests, or known to go away.",
+    )
 
 
 class ReviewShape(Shape):
@@ -136,6 +145,24 @@ class InterruptionShape(Shape):
     next_at = serializers.DateTimeField(allow_null=True, help_text="When people are told of it again.")
     snoozed_until = serializers.DateTimeField(allow_null=True)
     cleared_at = serializers.DateTimeField(allow_null=True, help_text="Since when its cause is gone.")
+
+
+class IncidentShape(Shape):
+    id = serializers.IntegerField()
+    project = serializers.CharField()
+    check = serializers.CharField()
+    fingerprint = serializers.CharField(allow_blank=True)
+    headline = serializers.CharField(allow_blank=True)
+    on_base = serializers.BooleanField()
+    pull_requests = serializers.ListField(child=serializers.IntegerField())
+    sentence = serializers.CharField()
+    state = serializers.ChoiceField(["open", "released", "resolved"])
+    opened_at = serializers.DateTimeField()
+    released_at = serializers.DateTimeField(allow_null=True)
+    released_by = serializers.CharField(allow_null=True)
+    resolved_at = serializers.DateTimeField(allow_null=True)
+    resolved_by = serializers.CharField(allow_null=True)
+    resolution = serializers.CharField(allow_blank=True)
 
 
 class Usage(Shape):

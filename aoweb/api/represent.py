@@ -10,18 +10,21 @@ from django.db.models import Count, DecimalField, OuterRef, QuerySet, Subquery, 
 from django.db.models.functions import Coalesce, JSONObject
 from django.utils import timezone
 
+from orchestrator.domain.blame import Blame, word_of
 from orchestrator.domain.budgets import MEASURES, BudgetFacts
 from orchestrator.domain.conflicts import Conflict
 from orchestrator.domain.durations import format_duration
 from orchestrator.domain.rules import Rule, Trigger
 from orchestrator.domain.saying import rule_in_words
 from orchestrator.domain.snapshot import PullFacts, SessionFacts, Snapshot, TurnFacts
+from orchestrator.domain.triggers import blame_of
 from orchestrator.domain.verdicts import review_verdict
 from orchestrator.models import (
     DecisionRecord,
     Event,
     Host,
     InboxItem,
+    Incident,
     Interruption,
     Message,
     Notification,
@@ -146,7 +149,7 @@ def _pull(snapshot: Snapshot) -> dict[str, Any]:
         "url": pull.url,
         "head_sha": pull.head_sha,
         "state": pull.state,
-        "checks": _checks(pull, required),
+        "checks": _checks(pull, required, blame_of(snapshot)),
         "review": word,
         "mergeable": pull.mergeable,
         "conflict_files": list(pull.conflict_files),
@@ -177,7 +180,7 @@ def _pull(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-def _checks(pull: PullFacts, required: Sequence[str] | None) -> list[dict[str, Any]]:
+def _checks(pull: PullFacts, required: Sequence[str] | None, found: Blame | None) -> list[dict[str, Any]]:
     return [
         {
             "name": check.name,
@@ -186,6 +189,9 @@ def _checks(pull: PullFacts, required: Sequence[str] | None) -> list[dict[str, A
             "url": check.url,
             "required": required is None or check.name in required,
             "log": check.failing_log,
+            "headline": check.headline,
+            "fingerprint": check.fingerprint,
+            "blame": word_of(check, found) if found is not None else None,
         }
         for check in pull.checks
     ]
@@ -214,6 +220,27 @@ def _request(row: Task) -> dict[str, Any] | None:
     if not asked or "answer" in asked or row.outcome:
         return None
     return {name: asked.get(name) for name in ("id", "kind", "question", "options", "asked_at")}
+
+
+def incident(row: Incident) -> dict[str, Any]:
+    """A failure of a whole project."""
+    return {
+        "id": row.pk,
+        "project": row.project.key,
+        "check": row.check_name,
+        "fingerprint": row.fingerprint,
+        "headline": row.headline,
+        "on_base": row.on_base,
+        "pull_requests": row.pulls,
+        "sentence": row.sentence,
+        "state": row.state,
+        "opened_at": row.opened_at,
+        "released_at": row.released_at,
+        "released_by": row.released_by.get_username() if row.released_by else None,
+        "resolved_at": row.resolved_at,
+        "resolved_by": row.resolved_by.get_username() if row.resolved_by else None,
+        "resolution": row.resolution,
+    }
 
 
 def interruption(row: Interruption) -> dict[str, Any]:

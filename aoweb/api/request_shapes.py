@@ -207,6 +207,11 @@ class WhatIsRead(Shape):
     item = serializers.IntegerField(required=False, min_value=1, max_value=2**62, help_text="Its id; without: all.")
 
 
+class IncidentFilter(Shape):
+    state = serializers.ChoiceField(["open", "all"], default="open")
+    project = serializers.CharField(required=False, max_length=40, help_text="The key of a project.")
+
+
 class NewConfig(Shape):
     text = serializers.CharField(max_length=500_000, trim_whitespace=False, help_text="The file, as YAML.")
     path = serializers.CharField(required=False, allow_blank=True, max_length=1000, help_text="Its name, for messages.")

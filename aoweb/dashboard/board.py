@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from aoweb.dashboard import cards
+from aoweb.dashboard import cards, incidents
 from aoweb.dashboard.cards import GALLERY, Rendered
 from aoweb.dashboard.projects import submittable
 from aoweb.dashboard.words import COLUMNS, ColumnWords
@@ -52,6 +52,7 @@ def board(request: HttpRequest) -> HttpResponse:
         "total": sum(totals.values()),
         "needs_you": totals["respond"],
         "projects": projects,
+        "incidents": incidents.unresolved(request.user, projects),
         "noticed": [project for project in projects if project.notice],
         "may_submit": bool(submittable(request.user)),
         "form": {"key": "", "title": "", "body": ""},

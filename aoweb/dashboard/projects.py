@@ -10,13 +10,13 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from aoweb.dashboard import rule_cards, usage
+from aoweb.dashboard import incidents, rule_cards, usage
 from aoweb.dashboard.rule_cards import said
 from aoweb.permissions import Verb, verbs_of
-from orchestrator.models import Project, ProjectWorkflow, Role, Round
+from orchestrator.models import Incident, Project, ProjectWorkflow, Role, Round
 from orchestrator.services import calling, forges, rounds, rules, spending
 
-ROUNDS_SHOWN = 3
+ROUNDS_SHOWN, PAST_INCIDENTS = 3, 10
 
 
 def submittable(user: AbstractBaseUser | AnonymousUser) -> QuerySet[Project]:
@@ -52,6 +52,8 @@ def project(request: HttpRequest, key: str) -> HttpResponse:
         "calling": calling.words_of(calling.plan_of(found)),
         "rounds": _rounds(found),
         "bars": usage.bars(spending.of_project(found, now=timezone.now())),
+        "incidents": incidents.unresolved(request.user, [found]),
+        "past": Incident.objects.filter(project=found, resolved_at__isnull=False)[:PAST_INCIDENTS],
         "may_configure": Verb.CONFIGURE in verbs_of(request.user, found),
     }
     return render(request, "ao/project.html", context)

@@ -12,17 +12,23 @@ from django.utils import timezone
 
 from aoweb.dashboard import usage
 from aoweb.dashboard.cards import verdict
+from aoweb.dashboard.incidents import Shown
 from aoweb.dashboard.reasons import Origin, Origins, Told, told
 from aoweb.dashboard.usage import Bar
 from aoweb.permissions import Verb
 from orchestrator.domain import progress
-from orchestrator.domain.snapshot import Progress, Snapshot
+from orchestrator.domain.blame import word_of
+from orchestrator.domain.breaker import attempts_of
+from orchestrator.domain.rules import Trigger
+from orchestrator.domain.snapshot import AttemptFacts, Progress, Snapshot
 from orchestrator.domain.status import TaskStatus
+from orchestrator.domain.triggers import blame_of, memory_of
 from orchestrator.models import (
     Check,
     Comment,
     Diff,
     Event,
+    Incident,
     Interruption,
     Message,
     PullRequest,
@@ -39,6 +45,11 @@ NEWEST_DECISIONS = 20
 NEWEST_WORDS = 200
 LOG_SHOWN = 20_000
 LOCAL_FORGE = "local"
+MARKS = {
+    "inherited": "inherited: the base fails there too",
+    "shared": "many pull requests fail there",
+    "flaky": "known to be flaky",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +90,7 @@ class CheckLine:
     verdict: str
     log: str
     cut: bool
+    mark: str  # inherited, shared, flaky; empty: the change's own, or not failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +128,8 @@ class TaskPage:
     turns: Sequence[Turn]
     words: Sequence[Words]
     checks: Sequence[CheckLine]
+    attempts: Sequence[AttemptFacts]
+    incidents: Sequence[Shown]
     reviews: Sequence[Review]
     threads: Sequence[Thread]
     events: Sequence[Event]
@@ -178,6 +192,7 @@ def gather(task: Task, *, can: frozenset[Verb]) -> TaskPage:
         .order_by(F("acknowledged_at").asc(nulls_first=True), "-escalation", "id")
     )
     snapshot = snapshots.take(task, now=timezone.now())
+    red = snapshot if _is_red(task, pull) else None
     return TaskPage(
         task=task,
         can=can,
@@ -188,7 +203,9 @@ def gather(task: Task, *, can: frozenset[Verb]) -> TaskPage:
         session=sessions[-1] if sessions else None,
         turns=turns,
         words=_conversation(task, turns, origins),
-        checks=_checks(pull),
+        checks=_checks(pull, red),
+        attempts=_attempts(red),
+        incidents=_incidents(red, can=can),
         reviews=list(pull.reviews.order_by("-id")) if pull else [],
         threads=_threads(pull),
         events=list(task.events.order_by("-id")[:NEWEST_EVENTS]),
@@ -262,16 +279,39 @@ def _message(message: Message, origin: Origin) -> Words:
     )
 
 
-def _checks(pull: PullRequest | None) -> list[CheckLine]:
+def _is_red(task: Task, pull: PullRequest | None) -> bool:
+    return pull is not None and task.open and task.status == TaskStatus.CI_FAILED
+
+
+def _attempts(red: Snapshot | None) -> Sequence[AttemptFacts]:
+    """The red heads of this episode, where there is more than one to be compared."""
+    if red is None:
+        return ()
+    attempts = attempts_of(red, memory_of(red, Trigger.CI_FAILED).episode)
+    return attempts if len(attempts) > 1 else ()
+
+
+def _incidents(red: Snapshot | None, *, can: frozenset[Verb]) -> list[Shown]:
+    """Those that the failures here are part of."""
+    numbers = [one.number for one in red.pull.incidents] if red is not None and red.pull is not None else []
+    found = Incident.objects.filter(pk__in=numbers).select_related("project", "released_by") if numbers else ()
+    return [Shown(incident=one, may_answer=Verb.DRIVE in can) for one in found]
+
+
+def _checks(pull: PullRequest | None, red: Snapshot | None) -> list[CheckLine]:
     if pull is None:
         return []
     newest = {check.name: check for check in pull.checks.filter(head_sha=pull.head_sha).order_by("n")}
+    found = blame_of(red) if red is not None else None
+    facts = {check.name: check for check in red.pull.checks} if red is not None and red.pull is not None else {}
+    words = {name: word_of(check, found) or "" for name, check in facts.items()} if found is not None else {}
     lines = [
         CheckLine(
             check=check,
             verdict=verdict(check),
             log=check.failing_log[-LOG_SHOWN:],
             cut=len(check.failing_log) > LOG_SHOWN,
+            mark=MARKS.get(words.get(check.name, ""), ""),
         )
         for check in newest.values()
     ]

@@ -9,6 +9,7 @@ from aoweb.dashboard import (
     board,
     escalations,
     inbox,
+    incidents,
     login,
     new_task,
     projects,
@@ -40,6 +41,10 @@ urlpatterns = [
     path("inbox/read/", inbox.mark_read, name="inbox-read"),
     path("inbox/quiet/", inbox.set_quiet, name="inbox-quiet"),
     path("waiting/", waiting.header, name="waiting"),
+    *(
+        path(f"incidents/<int:incident_id>/{deed}/", incidents.act, {"deed": deed}, name=f"incident-{deed}")
+        for deed in incidents.DEEDS
+    ),
     path("projects/", projects.projects, name="projects"),
     path("projects/<slug:key>/", projects.project, name="project"),
     path("projects/<slug:key>/rules/", rulebook.project_rules, name="project-rules"),

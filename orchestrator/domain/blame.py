@@ -59,13 +59,21 @@ def blame(snapshot: Snapshot, pull: PullFacts, failed: tuple[CheckFacts, ...], *
     return _rerun_first(Blame(own=own, inherited=inherited, shared=shared), snapshot, pull, occasion)
 
 
+def word_of(check: CheckFacts, found: Blame) -> str | None:
+    """Whose a check's failure is, in one word; None where it has not failed."""
+    if check in found.inherited:
+        return "inherited"
+    if check in found.shared:
+        return "shared"
+    if check in found.own:
+        return "flaky" if check.flaky else "own"
+    return None
+
+
 def marks(check: CheckFacts, found: Blame) -> str:
     """What people should know of a failure, in words after its name."""
-    if check in found.inherited:
-        return ", inherited"
-    if check in found.shared:
-        return ", many fail there"
-    return ", known to be flaky" if check.flaky else ""
+    words = {"inherited": ", inherited", "shared": ", many fail there", "flaky": ", known to be flaky"}
+    return words.get(word_of(check, found) or "", "")
 
 
 # --- The base branch ----------------------------------------------------------------------------------------------------------------------

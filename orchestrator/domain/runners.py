@@ -26,6 +26,7 @@ _READERS: dict[str, Reader] = {
         begins=r"=+ (?:FAILURES|ERRORS|short test summary info) =+$",
         ends=r"=+ (?:\d+|no) [^=]* in \d",
     ),
+    "pytest in short": Reader(begins=r"(?:FAILED|ERROR) \S+::\S", most=0),
     "unittest": Reader(begins=r"(?:ERROR|FAIL): \S+ \(\S+\)", ends=r"FAILED \((?:failures|errors)="),
     "jest": Reader(begins=r"\s{0,4}● \S|\s?FAIL\s+\S+\.\w+|\s?❯ \S+\.\w+ ", ends=r"\s{0,10}Tests:? .*failed"),
     "vitest": Reader(begins=r"⎯+ Failed (?:Tests|Suites)", ends=r"\s{0,10}(?:Duration|Tests) "),

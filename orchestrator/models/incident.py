@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.conf import settings
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db import models
 from django.db.models import Q
 
@@ -10,6 +11,12 @@ from orchestrator.models.project import Project
 
 
 class IncidentQuerySet(models.QuerySet["Incident"]):
+    def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> IncidentQuerySet:
+        """Incidents of projects that the user may see."""
+        if getattr(user, "is_superuser", False):
+            return self
+        return self.filter(project__memberships__user=user.pk or 0).distinct()
+
     def unresolved(self) -> IncidentQuerySet:
         return self.filter(resolved_at__isnull=True)
 

@@ -10,6 +10,7 @@ from django.db.models import CharField, Value
 from django.db.models.functions import Cast, Concat
 
 from orchestrator.models import (
+    BaseCheck,
     Check,
     DecisionRecord,
     Delivery,
@@ -51,5 +52,13 @@ def prune(*, now: datetime) -> dict[str, int]:
         "inbox": InboxItem.objects.filter(read_at__lt=now - NOTICES_KEPT).delete()[0],
         "logins": Login.objects.filter(expire_date__lt=now).delete()[0],
         "decisions": DecisionRecord.objects.filter(at__lt=now - settings.DECISIONS_KEPT).delete()[0],
-        "check journals": JournalChunk.objects.filter(run__in=journals).delete()[0],
+        "check journals": JournalChunk.objects.filter(run__in=journals).delete()[0]
+        + JournalChunk.objects.filter(run__in=_of_base(old)).delete()[0],
+        "base checks": BaseCheck.objects.filter(completed_at__lt=old).delete()[0],
     }
+
+
+def _of_base(old: datetime) -> list[str]:
+    """The journals of the runs on base branches; each row tells its last run, and how many there were before."""
+    rows = BaseCheck.objects.filter(completed_at__lt=old, external_id="").values_list("pk", "n")
+    return [f"base-{pk}-{n}" for pk, last in rows for n in range(1, last + 1)]

@@ -21,7 +21,8 @@ pytestmark = pytest.mark.django_db
 START = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
 TICK, SPAN = timedelta(seconds=5), timedelta(minutes=40)
 # The service charges a query by its connections: reviews, threads, commits and their checks of each pull request, a hundred to a point.
-CONNECTIONS = 4
+# The base branch's checks are one more for the whole question. What comes of it is rounded to a whole number.
+CONNECTIONS, OF_BASE = 4, 1
 
 
 @dataclass(slots=True)
@@ -37,7 +38,7 @@ class Meter:
         for start in range(0, len(numbers), queries.AT_ONCE):
             self.calls += 1
             asked = len(numbers[start : start + queries.AT_ONCE])
-            self.points += max(1, math.ceil(asked * CONNECTIONS / 100))
+            self.points += max(1, math.floor((asked * CONNECTIONS + OF_BASE) / 100 + 0.5))
         return [self._seen(number) for number in numbers]
 
     def _seen(self, number: int) -> PullRequestSeen:

@@ -9,6 +9,7 @@ from django.contrib.auth import get_user_model
 from django.utils import timezone
 
 from orchestrator.models import (
+    BaseCheck,
     Check,
     DecisionRecord,
     IdempotencyRecord,
@@ -56,6 +57,19 @@ def test_the_workings_of_tasks_that_ended_long_ago_are_forgotten_and_their_trans
     assert Check.objects.get(pull_request__task=old).run_id not in kept
     assert Check.objects.get(pull_request__task=fresh).run_id in kept
     assert old.events.exists()
+
+
+def test_how_the_base_did_long_ago_is_forgotten() -> None:
+    project = _task("open", ended=None).project
+    for n, age in enumerate((31, 29)):
+        row = BaseCheck.objects.create(
+            project=project, name="lint", sha=f"{n}" * 40, status="completed", completed_at=NOW - timedelta(days=age)
+        )
+        JournalChunk.objects.create(run=row.run_id, offset=0, data=b"said")
+    pruning.prune(now=NOW)
+    kept = BaseCheck.objects.get()
+    assert kept.sha == "1" * 40
+    assert list(JournalChunk.objects.filter(run__startswith="base-").values_list("run", flat=True)) == [kept.run_id]
 
 
 def test_answers_and_links_are_kept_for_as_long_as_somebody_may_ask() -> None:

@@ -16,6 +16,7 @@ from orchestrator.models import (
     Diff,
     Event,
     Host,
+    Incident,
     Interruption,
     JournalChunk,
     Membership,
@@ -190,6 +191,19 @@ def escalation(of: Task, text: str = "The check unit failed three times", cause:
         question=text,
         evidence=["unit: failure", "2 of 2 tries used"],
         asked_at=NOW,
+    )
+
+
+def incident(of: Project, *, on_base: bool = True, name: str = "lint", fingerprint: str = "f1") -> Incident:
+    """A failure of the whole project."""
+    return Incident.objects.create(
+        project=of,
+        check_name=name,
+        fingerprint=fingerprint,
+        headline="src/cart.py: F401 `os` imported but unused",
+        on_base=on_base,
+        pulls=[4] if on_base else [4, 5, 7],
+        opened_at=NOW,
     )
 
 

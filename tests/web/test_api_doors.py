@@ -25,6 +25,7 @@ from orchestrator.models import (
     ApiToken,
     Host,
     IdempotencyRecord,
+    Incident,
     Interruption,
     Membership,
     Message,
@@ -49,6 +50,8 @@ POSTS = [
     "/escalations/{asked}/snooze/",
     "/escalations/{asked}/resolve/",
     "/inbox/read/",
+    "/incidents/{incident}/resolve/",
+    "/incidents/{incident}/release/",
     "/config/",
     "/hosts/",
     "/host-links/",
@@ -72,6 +75,7 @@ GETS = [
         "/hosts/",
         "/hosts/local/",
         "/escalations/",
+        "/incidents/",
         "/notifications/",
         "/channels/",
         "/inbox/",
@@ -107,7 +111,8 @@ def ids(project: Project, user: User) -> dict[str, int]:
         task=task, cause="c", priority="info", question="?", escalation=True, asked_at=timezone.now()
     )
     accounts.issue_token(user=user, name="kept", scope="write", now=timezone.now())
-    return {"task": task.pk, "asked": asked.pk, "token": ApiToken.objects.get(name="kept").pk}
+    incident = Incident.objects.create(project=project, check_name="lint", pulls=[1], opened_at=timezone.now())
+    return {"incident": incident.pk, "task": task.pk, "asked": asked.pk, "token": ApiToken.objects.get(name="kept").pk}
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from aoweb.dashboard import escalations
+from aoweb.dashboard import escalations, incidents
 from aoweb.dashboard.task import DEEDS
-from orchestrator.models import LoginLink, Role
+from orchestrator.models import Incident, LoginLink, Role
 from tests.web import scenes
 
 pytestmark = pytest.mark.django_db
@@ -30,6 +30,7 @@ OF_A_PROJECT = {
     "project",
     "project-rules",
     *DRIVING,
+    *(f"incident-{deed}" for deed in incidents.DEEDS),
 }
 OF_STAFF = {"flower", "flower-page"}
 SIGNED = {
@@ -73,6 +74,7 @@ def ids_of(task_id: int, turn_id: int, key: str) -> dict[str, object]:
         "<int:task_id>": task_id,
         "<int:escalation_id>": asked.pk,
         "<int:turn_id>": turn_id,
+        "<int:incident_id>": Incident.objects.values_list("pk", flat=True).first() or 1,
         "<slug:key>": key,
         "<slug:column>": "done",
         "<path:path>": "workers",
@@ -85,6 +87,7 @@ def ids() -> dict[str, object]:
     """Things of the project `hidden`, where nobody of these tests is a member unless it is said."""
     hidden = scenes.project("hidden")
     task = scenes.full(hidden, scenes.person("owner"))
+    scenes.incident(hidden)
     turn = task.sessions.get().turns.first()
     assert turn is not None
     return ids_of(task.pk, turn.pk, "hidden")
@@ -177,7 +180,7 @@ def test_staff_look_at_the_queue_monitor_and_only_superusers_act() -> None:
     "page",
     [
         *("project", "rulerow", "host", "notificationchannel", "quiettime", "apitoken", "task", "event", "job"),
-        *("interruption", "notification"),
+        *("interruption", "notification", "incident", "flake"),
     ],
 )
 def test_every_page_of_the_administration_opens(page: str) -> None:
