@@ -52,7 +52,7 @@ def board(request: HttpRequest) -> HttpResponse:
         "total": sum(totals.values()),
         "needs_you": totals["respond"],
         "projects": projects,
-        "incidents": incidents.unresolved(request.user, projects),
+        "incidents": incidents.lines(projects),
         "noticed": [project for project in projects if project.notice],
         "may_submit": bool(submittable(request.user)),
         "form": {"key": "", "title": "", "body": ""},

@@ -50,6 +50,22 @@ def unresolved(user: AbstractBaseUser | AnonymousUser, projects: Iterable[Projec
     return [Shown(incident=one, may_answer=one.project_id in driven) for one in found]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """What the board says of a project's incidents."""
+
+    newest: Incident
+    more: int
+
+
+def lines(projects: Iterable[Project]) -> list[Line]:
+    """One for each of these projects that has any."""
+    found: dict[int, list[Incident]] = {}
+    for one in Incident.objects.unresolved().filter(project__in=list(projects)).select_related("project"):
+        found.setdefault(one.project_id, []).append(one)
+    return [Line(newest=of[0], more=len(of) - 1) for of in found.values()]
+
+
 @never_cache
 @require_POST
 def act(request: HttpRequest, incident_id: int, deed: str) -> HttpResponse:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -10,13 +10,14 @@ from django.db import transaction
 
 from orchestrator.domain.blame import incident_of
 from orchestrator.domain.rules import Priority
-from orchestrator.domain.snapshot import CheckFacts, Snapshot
+from orchestrator.domain.snapshot import CheckFacts, IncidentFacts, Snapshot
 from orchestrator.domain.triggers import blame_of
 from orchestrator.models import BaseCheck, Check, Incident, Project, PullRequest, Task
 from orchestrator.services import events, notices
 from orchestrator.services.events import Actor
 
 MANY = 3  # open pull requests that fail in the same way
+ONE_CALL = timedelta(minutes=10)  # incidents of a project that open so soon after one another are told together
 WINDOW = timedelta(days=1)  # in which they began to
 GREEN = ("success", "neutral", "skipped")
 
@@ -29,42 +30,54 @@ def notice(*, task: Task, snapshot: Snapshot, now: datetime) -> bool:
         return False
     changed = _mended_here(task, snapshot, now=now)
     found = blame_of(snapshot)
-    for check in found.inherited if found is not None else ():
+    if found is None:
+        return changed
+    for check in found.inherited:
         changed = _met(task, check, [pull.number], on_base=True, now=now) or changed
-    for check in found.own if found is not None else ():
-        known = incident_of(check, pull)
-        if check.fingerprint and (known is None or not known.on_base):
-            changed = _counted(task, check, now=now) or changed
-    for check in found.shared if found is not None else ():
-        changed = _counted(task, check, now=now) or changed
+    known = {check.name: incident_of(check, pull) for check in found.own}
+    counted = [check for check in found.own if check.fingerprint and not _of_base(known[check.name])] + [*found.shared]
+    alike = failing_alike(project=task.project, failures={(one.name, one.fingerprint) for one in counted}, now=now)
+    for check in counted:
+        numbers = alike.get((check.name, check.fingerprint), [])
+        if len(numbers) >= MANY:
+            changed = _met(task, check, numbers, on_base=False, now=now) or changed
     return changed
 
 
-def _counted(task: Task, check: CheckFacts, *, now: datetime) -> bool:
-    numbers = failing_alike(project=task.project, name=check.name, fingerprint=check.fingerprint, now=now)
-    return len(numbers) >= MANY and _met(task, check, numbers, on_base=False, now=now)
+def _of_base(incident: IncidentFacts | None) -> bool:
+    return incident is not None and incident.on_base
 
 
-def failing_alike(*, project: Project, name: str, fingerprint: str, now: datetime) -> list[int]:
-    """The numbers of the open pull requests on whose head this check fails like this, and has begun to since the last such incident."""
-    before = Incident.objects.filter(
-        project=project, check_name=name, fingerprint=fingerprint, resolved_at__isnull=False
-    ).order_by("-resolved_at")
-    last = before.values_list("resolved_at", flat=True).first()
-    since = max(now - WINDOW, last) if last is not None else now - WINDOW
+def failing_alike(
+    *, project: Project, failures: Collection[tuple[str, str]], now: datetime
+) -> dict[tuple[str, str], list[int]]:
+    """For each of these failures, as (name, fingerprint), the numbers of the open pull requests on whose head the check fails like this,
+    and has begun to since the last such incident was over."""
+    if not failures:
+        return {}
+    names = {name for name, _ in failures}
+    over = Incident.objects.filter(project=project, check_name__in=names, resolved_at__isnull=False)
+    since = {
+        (name, mark): last
+        for name, mark, last in over.order_by("resolved_at").values_list("check_name", "fingerprint", "resolved_at")
+        if last is not None
+    }
     heads = {pull.pk: pull for pull in PullRequest.objects.filter(project=project, state="open", task__outcome="")}
-    newest: dict[int, Check] = {}
-    for run in Check.objects.filter(pull_request__in=heads, name=name).defer("failing_log").order_by("n"):
-        if run.head_sha == heads[run.pull_request_id].head_sha:
-            newest[run.pull_request_id] = run
-    return sorted(
-        heads[pk].number
-        for pk, run in newest.items()
-        if run.status == "completed"
-        and run.conclusion not in GREEN
-        and run.fingerprint == fingerprint
-        and (run.completed_at or now) > since
-    )
+    runs = Check.objects.filter(pull_request__in=heads, name__in=names).defer("failing_log").order_by("n")
+    newest = {
+        (run.pull_request_id, run.name): run for run in runs if run.head_sha == heads[run.pull_request_id].head_sha
+    }
+    found: dict[tuple[str, str], list[int]] = {}
+    for (pk, name), run in newest.items():
+        failure = (name, run.fingerprint)
+        red = run.status == "completed" and run.conclusion not in GREEN
+        if (
+            red
+            and failure in failures
+            and (run.completed_at or now) > max(now - WINDOW, since.get(failure, now - WINDOW))
+        ):
+            found.setdefault(failure, []).append(heads[pk].number)
+    return found
 
 
 def _met(task: Task, check: CheckFacts, numbers: Iterable[int], *, on_base: bool, now: datetime) -> bool:
@@ -88,6 +101,8 @@ def _met(task: Task, check: CheckFacts, numbers: Iterable[int], *, on_base: bool
 def _tell(incident: Incident, *, now: datetime) -> None:
     text = f"{incident.project.key}: {incident}"
     events.record(kind="incident.opened", text=text, project=incident.project, at=now, data={"incident": incident.pk})
+    if _told_already(incident, now=now):
+        return
     notices.alert(
         key=f"incident-{incident.pk}",
         title=text,
@@ -98,6 +113,12 @@ def _tell(incident: Incident, *, now: datetime) -> None:
         project=incident.project,
         now=now,
     )
+
+
+def _told_already(incident: Incident, *, now: datetime) -> bool:
+    """What breaks many checks at once is one call: people who look find them all."""
+    others = Incident.objects.unresolved().filter(project=incident.project).exclude(pk=incident.pk)
+    return others.filter(opened_at__gt=now - ONE_CALL).exists()
 
 
 # --- How it ends --------------------------------------------------------------------------------------------------------------------------
@@ -130,9 +151,8 @@ def end_forgotten(*, now: datetime) -> int:
     """Incidents that no open pull request has any more."""
     ended = 0
     for incident in Incident.objects.unresolved().select_related("project"):
-        still = failing_alike(
-            project=incident.project, name=incident.check_name, fingerprint=incident.fingerprint, now=now
-        )
+        failure = (incident.check_name, incident.fingerprint)
+        still = failing_alike(project=incident.project, failures={failure}, now=now)
         if not still and now - incident.opened_at > timedelta(minutes=1) and not _any_red(incident):
             _end(incident, resolution="no open pull request fails like this any more", now=now)
             ended += 1

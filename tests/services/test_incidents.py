@@ -102,7 +102,7 @@ def test_other_failures_and_old_ones_are_none() -> None:
         assert not Incident.objects.exists()
         Check.objects.update(completed_at=timezone.now() - timedelta(days=2))
         see(made[0], ran("200", "failure", head="0" * 40, fingerprint="f9"))
-        assert incidents.failing_alike(project=here.project, name="lint", fingerprint="f2", now=timezone.now()) == []
+        assert incidents.failing_alike(project=here.project, failures={("lint", "f2")}, now=timezone.now()) == {}
 
 
 def test_it_ends_where_the_check_turns_green_and_the_one_that_waited_is_told() -> None:
@@ -165,6 +165,20 @@ def test_what_main_fails_by_is_inherited_until_main_is_green() -> None:
         reconcile(task_id=task.pk, now=timezone.now())
         assert Incident.objects.get().resolution == f"lint is green on main at {'b' * 10}"
         assert "Rebase or merge first" in Message.objects.get(task=task, trigger=Trigger.CI_FAILED).text
+
+
+def test_what_breaks_many_checks_of_main_at_once_is_told_to_people_once() -> None:
+    with lab() as here:
+        NotificationChannel.objects.create(name="team", plugin="apprise", config={}, priorities=["action"])
+        task = open_task(here, "Add one", head="a" * 40)
+        names = [f"suite {n}" for n in range(30)]
+        here.set(scm={**ELSEWHERE, "requiredChecks": names})
+        base = PullRequest.objects.get(task=task).base_sha
+        red = [ran(f"{n}", "failure", name=name) for n, name in enumerate(names)]
+        base_checks.record(project=here.project, sha=base, seen=red, now=timezone.now())
+        see(task, *(ran(f"9{n}", "failure", name=name, head="a" * 40) for n, name in enumerate(names)))
+        assert task.reason.startswith("waits for main: suite 0, suite 1, suite 2 and 27 more fail there too")
+        assert (Incident.objects.count(), Job.objects.filter(verb="Alert").count()) == (30, 1)
 
 
 def test_a_person_who_says_that_main_is_mended_has_the_agents_told() -> None:

@@ -50,7 +50,8 @@ def test_the_red_heads_stand_side_by_side_with_what_the_agent_said(ada: User, sh
 def test_incidents_stand_on_the_board_on_the_project_and_on_the_task(ada: User, shop: Project) -> None:
     task = red_task(shop)
     base, many = Incident.objects.order_by("pk")
-    assert f"Incident #{base.pk}" in page(ada, "/")
+    assert f"Incident #{many.pk}" in page(ada, "/")
+    assert "3 pull requests the same way and 1 more" in page(ada, "/")
     assert "types fails on 3 pull requests the same way" in page(ada, "/projects/shop/")
     shown = page(ada, f"/tasks/{task.pk}/")
     assert f'id="incident-{base.pk}"' in shown
