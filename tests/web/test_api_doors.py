@@ -146,7 +146,7 @@ def test_d19_nothing_is_shown_to_those_who_are_not_logged_in(ids: dict[str, int]
 
 def test_every_address_is_in_these_lists() -> None:
     known = {
-        path.format(task=0, asked=0, token=0).replace("/0/", "/<row:pk>/")
+        path.format(task=0, asked=0, token=0, incident=0).replace("/0/", "/<row:pk>/")
         for path in [*POSTS, *GETS, *(p for _, p in OTHERS)]
     }
     known = {

@@ -300,9 +300,18 @@ def test_one_task_shows_its_session_its_pull_request_and_what_humans_were_asked(
     assert body["usage"] == {"input_tokens": 10, "output_tokens": 5, "cost_usd": 0.25}
     fits("PullShape", body["pull_request"])
     assert (body["pull_request"]["review"], body["pull_request"]["head_sha"]) == ("pending", "a" * 40)
-    assert body["pull_request"]["checks"] == [
-        {"name": "test", "status": "completed", "conclusion": "failure", "url": "", "required": True, "log": "E"}
-    ]
+    (check,) = body["pull_request"]["checks"]
+    assert check == {
+        "name": "test",
+        "status": "completed",
+        "conclusion": "failure",
+        "url": "",
+        "required": True,
+        "log": "E",
+        "headline": "",
+        "fingerprint": "",
+        "blame": None,
+    }
     assert [(one["trigger"], one["state"], one["question"]) for one in body["escalations"]] == [
         ("ci-failed", "open", "Look?")
     ]
