@@ -14,7 +14,7 @@ class Verb(StrEnum):
 
     SEE = "see"
     SUBMIT = "submit"  # hand in tasks
-    DRIVE = "drive"  # send, answer, cancel, retry, restart, acknowledge
+    DRIVE = "drive"  # send, answer, cancel, retry, restart, pause, resume, acknowledge
     REVIEW = "review"  # approve, request changes, comment, resolve threads
     MERGE = "merge"
     CONFIGURE = "configure"  # rules, members, the project itself

@@ -18,11 +18,13 @@ class PortError(Exception):
 
 
 class Unavailable(PortError):
-    """Not now: trying the same again later may work. `retry_after` is what the outside asked for, if it did."""
+    """Not now: trying the same again later may work. `retry_after` is what the outside asked for, if it did. `awaited`: it is at it, and
+    however long that takes, nobody is called."""
 
-    def __init__(self, message: str, *, retry_after: timedelta | None = None) -> None:
+    def __init__(self, message: str, *, retry_after: timedelta | None = None, awaited: bool = False) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.awaited = awaited
 
 
 class LimitReached(Unavailable):
@@ -537,7 +539,11 @@ class SCM(Protocol):
 
     def merge(self, number: int, *, head_sha: str, method: str, message: str, timeout: float = 45) -> str:
         """Merge exactly `head_sha` and answer the merge commit; already merged: answer that. Refused codes: `head-moved`, `conflict`,
-        `not-allowed`, `base-dirty`."""
+        `not-allowed`, `base-dirty`, `dequeued` where the forge's merge queue gave it up."""
+        ...
+
+    def withdraw(self, number: int, *, head_sha: str, timeout: float = 30) -> None:
+        """This head is not to be merged any more: take it from the forge's merge queue, if we put it there."""
         ...
 
     def close(self, number: int, *, timeout: float = 30) -> None: ...

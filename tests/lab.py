@@ -33,7 +33,7 @@ from orchestrator.models import (
     Task,
     Turn,
 )
-from orchestrator.services import projects, tasks, transcripts
+from orchestrator.services import projects, rounds, tasks, transcripts
 from orchestrator.services.events import Actor
 from orchestrator.services.reconcile import reconcile
 from tests.fakes.flaky import FlakyHost
@@ -123,6 +123,7 @@ class Lab:
         """One round of everything that workers do."""
         sweeps.place_tasks()
         sweeps.reconcile_due()
+        rounds.complete_due(now=timezone.now())
         for task_id in Task.objects.filter(outcome="").values_list("pk", flat=True):
             reconcile(task_id=task_id, now=timezone.now() + self.ahead)
         runner.run_due(queues=ALL, tools=self.tools)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from orchestrator.domain.issues import Blocker, IssueFacts, labels_of
+from orchestrator.domain.prompts import one_line, plain
 from orchestrator.ports import Issue
 
 _LOST_SIGHT = "unknown"  # a blocker that nobody can see is not known to be over
@@ -17,14 +18,14 @@ def facts_of(issue: Issue, states: Mapping[str, str], *, chosen_by_label: bool) 
     return IssueFacts(
         id=issue.id,
         identifier=issue.identifier or issue.id,
-        title=issue.title,
-        state=issue.state,
+        title=plain(issue.title),
+        state=plain(issue.state),
         native_ref={"id": issue.id, "url": issue.url},
-        description=issue.body,
+        description=plain(issue.body),
         priority=issue.priority,
         url=issue.url,
         assignee_id=issue.assignee,
-        labels=labels_of(issue.labels),
+        labels=labels_of(one_line(label) for label in issue.labels),
         blocked_by=tuple(
             Blocker(id=one, identifier=f"#{one}", state=states.get(one, _LOST_SIGHT)) for one in issue.blocked_by
         ),

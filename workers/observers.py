@@ -18,6 +18,7 @@ from orchestrator.services import checks, hooks, observations, sessions, transcr
 from orchestrator.services.observations import Watched
 from orchestrator.services.sessions import Overtaken
 from workers import runner
+from workers.executors.hooks import TIMED_OUT
 from workers.identity import known_dead
 from workers.toolbox import Toolbox
 
@@ -239,7 +240,7 @@ def _show(*, task_id: int, news: bool) -> None:
 
 def _end_hook(one: Watched, state: RunState) -> None:
     how = f"exit code {state.exit_code}" if state.end is RunEnd.EXITED else str(state.end)
-    if state.end is RunEnd.DEADLINE:
+    if state.end is RunEnd.DEADLINE or state.exit_code == TIMED_OUT:
         how = "it ran longer than hooks.timeout_ms allows"
     succeeded = state.end is RunEnd.EXITED and state.exit_code == 0
     words = f"{how}: {_last_words(one, state)}"

@@ -9,7 +9,7 @@ from functools import partial
 from django.utils import timezone
 
 from orchestrator.models import Interruption, Task
-from orchestrator.services import calls, fleet, spares
+from orchestrator.services import calls, fleet, rounds, spares
 from workers import issue_polls, looks, mirrors, runner
 from workers.failpoints import failpoint
 from workers.toolbox import Toolbox
@@ -88,6 +88,7 @@ def sweep(*, queues: list[str], tools: Toolbox) -> None:
         runner.unhindered("placing", place_tasks)
         reconcile_due()
         call_again()
+        runner.unhindered("completing rounds", lambda: rounds.complete_due(now=timezone.now()))
     runner.release_forsaken_claims()
     runner.run_due(queues=queues, tools=tools)
 

@@ -55,6 +55,7 @@ class TaskCard(Shape):
     host = serializers.CharField(allow_null=True)
     branch = serializers.CharField()
     pull_request = PullBrief(allow_null=True)
+    cost_usd = serializers.FloatField()
     open_escalations = serializers.IntegerField()
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField()
@@ -143,6 +144,11 @@ class Usage(Shape):
     cost_usd = serializers.FloatField()
 
 
+class ProgressShape(Shape):
+    at = serializers.DateTimeField()
+    what = serializers.CharField(help_text="How it got further: a new head, fewer failed checks, threads resolved.")
+
+
 class TaskShape(Shape):
     id = serializers.IntegerField()
     key = serializers.CharField()
@@ -156,6 +162,9 @@ class TaskShape(Shape):
     reason = serializers.CharField(allow_blank=True)
     evidence = serializers.JSONField()
     waiting_for = serializers.CharField(allow_blank=True)
+    paused = serializers.BooleanField(help_text="No further turn begins until somebody resumes it.")
+    pause_reason = serializers.CharField(allow_blank=True)
+    progress = ProgressShape(allow_null=True)
     priority = serializers.IntegerField()
     labels = serializers.ListField(child=serializers.CharField())
     depends_on = serializers.ListField(child=serializers.IntegerField())
@@ -418,9 +427,19 @@ class ProjectUsage(Usage):
     project = serializers.CharField()
 
 
+class BudgetShape(Shape):
+    project = serializers.CharField()
+    span = serializers.ChoiceField(["project", "day"])
+    measure = serializers.ChoiceField(["cost", "tokens", "time"])
+    used = serializers.FloatField(help_text="USD, tokens, or seconds.")
+    limit = serializers.FloatField()
+    day = serializers.CharField(allow_blank=True, help_text="The day in UTC that it counts.")
+
+
 class UsageShape(Shape):
     results = ProjectUsage(many=True)
     total = Usage()
+    budgets = BudgetShape(many=True)
 
 
 class ChangeShape(Shape):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
 from django.db.models import F
+from django.utils import timezone
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -16,12 +18,12 @@ from aoweb.api.base import ApiView
 from aoweb.api.documenting import lists, page, reads, writes
 from aoweb.api.idempotency import idempotent
 from aoweb.api.pagination import page_of
-from aoweb.api.request_shapes import NewOverride, ProjectParameter
+from aoweb.api.request_shapes import NewOverride, ProjectParameter, UsageFilter
 from aoweb.permissions import Verb
 from orchestrator.domain.durations import parse_duration
 from orchestrator.domain.rules import Override, Priority, Reply, Trigger
 from orchestrator.models import Project, Task, Turn
-from orchestrator.services import rule_conflicts, rules
+from orchestrator.services import rule_conflicts, rules, spending
 
 
 class Projects(ApiView):
@@ -100,20 +102,26 @@ def _override(wanted: dict[str, Any]) -> Override:
 
 
 class Usage(ApiView):
-    """Tokens and dollars, by project."""
+    """Tokens and dollars by project, over all time or the last `days`; and how much of the budgets is used."""
 
-    @reads("usage_retrieve", UsageShape, parameters=[ProjectParameter])
+    @reads("usage_retrieve", UsageShape, parameters=[UsageFilter])
     def get(self, request: Request) -> Response:
-        key = self.query(ProjectParameter).get("project")
+        wanted = self.query(UsageFilter)
+        key = wanted.get("project")
         visible = Project.objects.visible_to(self.user)
         if key:
             visible = visible.filter(pk=self.find_project(key).pk)
+        turns = Turn.objects.filter(session__task__project__in=visible.values("pk"))
+        if wanted.get("days"):
+            turns = turns.filter(created_at__gte=spending.day_of(timezone.now()) - timedelta(days=wanted["days"] - 1))
         rows = (
-            Turn.objects.filter(session__task__project__in=visible.values("pk"))
-            .order_by()
+            turns.order_by()
             .values(project=F("session__task__project__key"))
             .annotate(**represent.USAGE)
             .order_by("project")
         )
         results = [{"project": row["project"], **represent.usage_of(row)} for row in rows]
-        return Response({"results": results, "total": represent.total(results)})
+        now = timezone.now()
+        budgets = [(row, one) for row in visible.exclude(budget={}) for one in spending.of_project(row, now=now)]
+        told = [one for row, budget in budgets for one in represent.budget(row, budget)]
+        return Response({"results": results, "total": represent.total(results), "budgets": told})

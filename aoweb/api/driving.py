@@ -1,4 +1,4 @@
-"""What people do with a task: send, answer, review, merge, cancel, retry, restart."""
+"""What people do with a task: send, answer, review, merge, cancel, retry, restart, pause, resume."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from aoweb.api.request_shapes import NewAnswer, NewMessage, NewReview, Nothing
 from aoweb.api.tasks import task_body
 from aoweb.permissions import Verb
 from orchestrator.models import Message, Task
-from orchestrator.services import reviews, tasks
+from orchestrator.services import pausing, reviews, tasks
 from orchestrator.services.reviews import NewComment
 
 
@@ -130,6 +130,28 @@ class Restart(_Press):
     service = staticmethod(tasks.restart)
 
     @writes("tasks_restart", Nothing, TaskShape)
+    @idempotent
+    def post(self, request: Request, pk: int) -> Response:
+        return self.press(pk)
+
+
+class Pause(_Press):
+    """No further turn begins until somebody resumes it; the live one comes to its end."""
+
+    service = staticmethod(pausing.pause)
+
+    @writes("tasks_pause", Nothing, TaskShape)
+    @idempotent
+    def post(self, request: Request, pk: int) -> Response:
+        return self.press(pk)
+
+
+class Resume(_Press):
+    """It goes on; of each budget that is used up it may use as much again."""
+
+    service = staticmethod(pausing.resume)
+
+    @writes("tasks_resume", Nothing, TaskShape)
     @idempotent
     def post(self, request: Request, pk: int) -> Response:
         return self.press(pk)

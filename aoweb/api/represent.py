@@ -10,6 +10,7 @@ from django.db.models import Count, DecimalField, OuterRef, QuerySet, Subquery, 
 from django.db.models.functions import Coalesce, JSONObject
 from django.utils import timezone
 
+from orchestrator.domain.budgets import MEASURES, BudgetFacts
 from orchestrator.domain.conflicts import Conflict
 from orchestrator.domain.durations import format_duration
 from orchestrator.domain.rules import Rule, Trigger
@@ -35,6 +36,7 @@ from orchestrator.models import (
 from orchestrator.services import forges
 from orchestrator.services.rules import Explained
 
+_NO_COST = Value(0, output_field=DecimalField(max_digits=12, decimal_places=6))
 _CARD = (
     "id",
     "number",
@@ -60,9 +62,11 @@ def cards(rows: QuerySet[Task]) -> QuerySet[Task, dict[str, Any]]:
     mine = {"task_id": OuterRef("pk")}
     pull = JSONObject(number="number", url="url", head_sha="head_sha", state="state")
     escalations = Interruption.objects.open().filter(**mine, escalation=True).order_by().values("task_id")
+    cost = Turn.objects.filter(session__task=OuterRef("pk")).order_by().values("session__task")
     shown: QuerySet[Task, dict[str, Any]] = rows.values(*_CARD).annotate(
         host=Subquery(Session.objects.filter(**mine).order_by("-epoch").values("host__name")[:1]),
         pull_request=Subquery(PullRequest.objects.filter(**mine).order_by("-id").values(told=pull)[:1]),
+        cost_usd=Coalesce(Subquery(cost.annotate(cost=Sum("cost_usd")).values("cost")), _NO_COST),
         open_escalations=Coalesce(Subquery(escalations.annotate(count=Count("id")).values("count")), 0),
     )
     return shown
@@ -71,7 +75,7 @@ def cards(rows: QuerySet[Task]) -> QuerySet[Task, dict[str, Any]]:
 def card(row: dict[str, Any]) -> dict[str, Any]:
     """One row of a list."""
     project = row.pop("project__key")
-    return {"key": f"{project}#{row['number']}", "project": project, **row}
+    return {"key": f"{project}#{row['number']}", "project": project, **row, "cost_usd": float(row["cost_usd"])}
 
 
 def task(row: Task, snapshot: Snapshot) -> dict[str, Any]:
@@ -106,6 +110,9 @@ def new_task(row: Task, *, depends_on: Sequence[int]) -> dict[str, Any]:
         "reason": row.reason,
         "evidence": row.evidence,
         "waiting_for": row.waiting_for,
+        "paused": row.paused,
+        "pause_reason": row.pause_reason,
+        "progress": {name: row.progress[name] for name in ("at", "what")} if row.progress else None,
         "priority": row.priority,
         "labels": row.labels,
         "depends_on": list(depends_on),
@@ -406,12 +413,32 @@ def host(row: Host, live: int, *, whole: bool) -> dict[str, Any]:
     }
 
 
-_NO_COST = Value(0, output_field=DecimalField(max_digits=12, decimal_places=6))
 USAGE = {
     "input_tokens": Coalesce(Sum("input_tokens"), 0),
     "output_tokens": Coalesce(Sum("output_tokens"), 0),
     "cost_usd": Coalesce(Sum("cost_usd"), _NO_COST),
 }
+
+
+def budget(project: Project, facts: BudgetFacts) -> list[dict[str, Any]]:
+    """Each measure that a budget limits, in numbers."""
+    limits = {name: getattr(facts.limit, name) for name in MEASURES}
+    return [
+        {
+            "project": project.key,
+            "span": str(facts.span),
+            "measure": name,
+            "used": _number(getattr(facts.used, name)),
+            "limit": _number(limit),
+            "day": facts.day,
+        }
+        for name, limit in limits.items()
+        if limit is not None
+    ]
+
+
+def _number(amount: Any) -> float:
+    return amount.total_seconds() if isinstance(amount, timedelta) else float(amount)
 
 
 def usage_of(sums: Mapping[str, Any]) -> dict[str, Any]:

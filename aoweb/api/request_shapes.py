@@ -122,6 +122,15 @@ class ProjectParameter(Shape):
     project = serializers.CharField(required=False, max_length=40)
 
 
+class UsageFilter(ProjectParameter):
+    days = serializers.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=366,
+        help_text="Of UTC, with today; a turn counts to the day on which it began.",
+    )
+
+
 class HostChange(Shape):
     capacity = serializers.IntegerField(required=False, min_value=0, max_value=100_000)
     draining = serializers.BooleanField(required=False)

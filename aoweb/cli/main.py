@@ -55,10 +55,11 @@ def status(
     elif not rows:
         print("no tasks")
     else:
-        heading = ("ID", "TASK", "ATTENTION", "STATUS", "TITLE", "REASON")
-        printing.table(
-            [heading, *((r["id"], r["key"], r["attention"], r["status"], r["title"], r["reason"]) for r in rows)]
-        )
+        heading = ("ID", "TASK", "ATTENTION", "STATUS", "COST", "TITLE", "REASON")
+        shown = ("id", "key", "attention", "status", "cost", "title", "reason")
+        costs = [f"${row['cost_usd']:.2f}" if row["cost_usd"] else "" for row in rows]
+        lines = [{**row, "cost": cost} for row, cost in zip(rows, costs, strict=True)]
+        printing.table([heading, *([line[name] for name in shown] for line in lines)])
 
 
 @command(app, "spawn")
@@ -232,6 +233,18 @@ def retry(service: Service, *, task: TaskArgument) -> None:
 def restart(service: Service, *, task: TaskArgument) -> None:
     """Give a task a new session, from what was published last."""
     _press(service, task, "restart", "gets a new session")
+
+
+@command(app, "pause")
+def pause(service: Service, *, task: TaskArgument) -> None:
+    """Let no further turn begin until somebody resumes it; the live one comes to its end."""
+    _press(service, task, "pause", "is paused")
+
+
+@command(app, "resume")
+def resume(service: Service, *, task: TaskArgument) -> None:
+    """Let a paused task go on, or one whose budget is used up: it may use as much again."""
+    _press(service, task, "resume", "goes on")
 
 
 EscalationArgument = Annotated[

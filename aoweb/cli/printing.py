@@ -43,6 +43,8 @@ def task(body: Mapping[str, Any]) -> None:
     told = [
         ("task", f"{body['key']} ({body['id']}): {body['title']}"),
         ("status", f"{body['status']}: {body['reason']}" if body["reason"] else body["status"]),
+        ("paused", body["pause_reason"] if body["paused"] else None),
+        ("progress", f"{body['progress']['what']} at {body['progress']['at']}" if body["progress"] else None),
         ("agent", f"{body['agent']} on {body['host'] or 'no host yet'}"),
         ("branch", body["branch"]),
         ("turn", f"{session['turn']} ({session['state']}), epoch {session['epoch']}" if session else None),

@@ -10,11 +10,13 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from aoweb.dashboard import rule_cards
+from aoweb.dashboard import rule_cards, usage
 from aoweb.dashboard.rule_cards import said
 from aoweb.permissions import Verb, verbs_of
-from orchestrator.models import Project, ProjectWorkflow, Role
-from orchestrator.services import calling, forges, rules
+from orchestrator.models import Project, ProjectWorkflow, Role, Round
+from orchestrator.services import calling, forges, rounds, rules, spending
+
+ROUNDS_SHOWN = 3
 
 
 def submittable(user: AbstractBaseUser | AnonymousUser) -> QuerySet[Project]:
@@ -48,9 +50,25 @@ def project(request: HttpRequest, key: str) -> HttpResponse:
         "workflow": ProjectWorkflow.objects.filter(project=found).select_related("current").first(),
         "versions": found.workflow_versions.all()[:10],
         "calling": calling.words_of(calling.plan_of(found)),
+        "rounds": _rounds(found),
+        "bars": usage.bars(spending.of_project(found, now=timezone.now())),
         "may_configure": Verb.CONFIGURE in verbs_of(request.user, found),
     }
     return render(request, "ao/project.html", context)
+
+
+def _rounds(found: Project) -> list[dict[str, object]]:
+    """The newest rounds of work that are complete, with what came of them."""
+    complete = Round.objects.filter(project=found, completed_at__isnull=False)[:ROUNDS_SHOWN]
+    return [
+        {
+            "at": one.completed_at,
+            "summary": rounds.summary_of(one.digest),
+            "cost": rounds.cost_of(one.digest),
+            "tasks": one.digest["tasks"],
+        }
+        for one in complete
+    ]
 
 
 def rule_table(found: Project | None) -> list[dict[str, object]]:

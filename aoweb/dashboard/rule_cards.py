@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from orchestrator.domain.durations import format_duration
 from orchestrator.domain.rules import Rule, Trigger
 from orchestrator.domain.saying import rule_in_words
 from orchestrator.models import Project, Task
-from orchestrator.services import rules
+from orchestrator.services import rule_conflicts, rules
 from orchestrator.services.rules import Explained, Source
 
 _NAMES = {
@@ -52,13 +52,17 @@ class RuleCard:
     fields: Sequence[FieldLine]
     changed: bool
     edit: str
+    warnings: Sequence[str] = ()  # why it may never do what it says
 
 
 def gather(project: Project, task: Task | None, *, edits: Mapping[Trigger, str]) -> list[RuleCard]:
     """The rule of every trigger as it holds in a project, or for a task of it; `edits` says where each is changed."""
-    versions = rules.current_versions(project, task)
+    versions, conflicts = rules.current_versions(project, task), rule_conflicts.conflicts_in(project)
     return [
-        _card(trigger, told, versions.get(trigger, 0), edits.get(trigger, ""))
+        replace(
+            _card(trigger, told, versions.get(trigger, 0), edits.get(trigger, "")),
+            warnings=[one.why for one in conflicts if one.trigger is trigger],
+        )
         for trigger, told in rules.explained(project, task).items()
     ]
 

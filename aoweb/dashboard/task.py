@@ -18,7 +18,7 @@ from aoweb.dashboard import diff, escalations, journal, reading, task_page
 from aoweb.dashboard.actor import actor_of
 from aoweb.permissions import Verb, verbs_of
 from orchestrator.models import Task, Turn
-from orchestrator.services import diffs, reviews, tasks
+from orchestrator.services import diffs, pausing, reviews, tasks
 from orchestrator.services.events import Actor
 from orchestrator.services.reviews import NewComment
 from orchestrator.services.tasks import InvalidTask, NotNow
@@ -158,6 +158,14 @@ DEEDS: Mapping[str, Deed] = {
         verb=Verb.DRIVE,
         do=lambda task, _form, actor: tasks.restart(task=task, actor=actor),
         said="A new session takes over.",
+    ),
+    "pause": Deed(
+        verb=Verb.DRIVE,
+        do=lambda task, _form, actor: pausing.pause(task=task, actor=actor),
+        said="Paused: no further turn begins until somebody resumes it.",
+    ),
+    "resume": Deed(
+        verb=Verb.DRIVE, do=lambda task, _form, actor: pausing.resume(task=task, actor=actor), said="It goes on."
     ),
 }
 

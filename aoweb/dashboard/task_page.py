@@ -10,9 +10,13 @@ from decimal import Decimal
 from django.db.models import F
 from django.utils import timezone
 
+from aoweb.dashboard import usage
 from aoweb.dashboard.cards import verdict
 from aoweb.dashboard.reasons import Origin, Origins, Told, told
+from aoweb.dashboard.usage import Bar
 from aoweb.permissions import Verb
+from orchestrator.domain import progress
+from orchestrator.domain.snapshot import Progress, Snapshot
 from orchestrator.domain.status import TaskStatus
 from orchestrator.models import (
     Check,
@@ -27,7 +31,7 @@ from orchestrator.models import (
     Task,
     Turn,
 )
-from orchestrator.services import why
+from orchestrator.services import snapshots, why
 from orchestrator.services.why import Standing
 
 NEWEST_EVENTS = 200
@@ -117,6 +121,9 @@ class TaskPage:
     events: Sequence[Event]
     decisions: Sequence[Told]
     usage: Usage
+    budgets: Sequence[Bar]
+    progress: Progress | None
+    stall: str  # what was used up since then, where that is anything
     diff: Diff | None
 
     @property
@@ -142,6 +149,11 @@ class TaskPage:
         return self.task.open and self.task.cancel_requested_at is None and Verb.DRIVE in self.can
 
     @property
+    def held(self) -> bool:
+        """Whether somebody has to let it go on."""
+        return self.task.paused or (bool(self.budgets) and any(bar.full for bar in self.budgets))
+
+    @property
     def may_drive(self) -> bool:
         return Verb.DRIVE in self.can
 
@@ -165,6 +177,7 @@ def gather(task: Task, *, can: frozenset[Verb]) -> TaskPage:
         .select_related("task__project", "task__requested_by", "acknowledged_by")
         .order_by(F("acknowledged_at").asc(nulls_first=True), "-escalation", "id")
     )
+    snapshot = snapshots.take(task, now=timezone.now())
     return TaskPage(
         task=task,
         can=can,
@@ -181,8 +194,19 @@ def gather(task: Task, *, can: frozenset[Verb]) -> TaskPage:
         events=list(task.events.order_by("-id")[:NEWEST_EVENTS]),
         decisions=[told(row) for row in task.decisions.defer("facts").order_by("-id")[:NEWEST_DECISIONS]],
         usage=_usage(turns),
+        budgets=usage.bars(snapshot.budgets),
+        progress=snapshot.task.progress,
+        stall=_stall(snapshot),
         diff=Diff.objects.filter(task=task).defer("text").first(),
     )
+
+
+def _stall(snapshot: Snapshot) -> str:
+    """What was used up without getting anywhere, while that goes on."""
+    if snapshot.task.progress is None or snapshot.task.outcome is not None:
+        return ""
+    stall = progress.stall_of(snapshot, snapshot.task.progress)
+    return progress.used_of(stall) if stall.turns else ""
 
 
 def _question(turns: Sequence[Turn]) -> Question | None:

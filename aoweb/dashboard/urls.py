@@ -14,6 +14,7 @@ from aoweb.dashboard import (
     projects,
     rulebook,
     task,
+    usage,
     waiting,
     why_page,
 )
@@ -42,6 +43,7 @@ urlpatterns = [
     path("projects/", projects.projects, name="projects"),
     path("projects/<slug:key>/", projects.project, name="project"),
     path("projects/<slug:key>/rules/", rulebook.project_rules, name="project-rules"),
+    path("usage/", usage.usage, name="usage"),
     path("accounts/login/", login.PasswordLogin.as_view(), name="login"),
     path("accounts/logout/", LogoutView.as_view(), name="logout"),
     path("login/<str:token>/", login.one_time_login, name="login-link"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from django import template
 from django.utils.html import format_html
@@ -67,3 +68,15 @@ def moment(value: datetime | None) -> SafeString:
 def link(address: str) -> str:
     """An address that a page may link to: one of the web, or nothing."""
     return address if address.startswith(("https://", "http://")) else ""
+
+
+@register.filter
+def usd(value: Decimal) -> str:
+    """Dollars with their cents, and what is less than one."""
+    return f"${value:,.2f}" if not value or value >= Decimal("0.01") else "< $0.01"
+
+
+@register.filter
+def thousands(value: int) -> str:
+    """12,345."""
+    return f"{value:,}"

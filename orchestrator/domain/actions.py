@@ -150,6 +150,19 @@ class StopAgent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """Let no further turn of the task begin until somebody resumes it. Once for each occasion: who resumed it meant it."""
+
+    trigger: Trigger
+    occasion: str
+    reason: str
+
+    @property
+    def key(self) -> str:
+        return f"pause:{self.trigger}:{self.occasion}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EndSession:
     """Stop the agent, keep what is uncommitted, remove the workspace."""
 
@@ -249,6 +262,7 @@ Action = (
     | RunCheck
     | Merge
     | StopAgent
+    | Pause
     | EndSession
     | Abandon
     | DeleteBranch

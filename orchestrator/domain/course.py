@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 
-from orchestrator.domain.actions import Abandon, Action, Interrupt, SendToAgent, Settle, key_of
+from orchestrator.domain.actions import Abandon, Action, Interrupt, Pause, SendToAgent, Settle, key_of
 from orchestrator.domain.lifecycle import Decision, decide
 from orchestrator.domain.snapshot import (
     InterruptionFacts,
@@ -15,6 +16,7 @@ from orchestrator.domain.snapshot import (
     MessageFacts,
     PullFacts,
     Snapshot,
+    TaskFacts,
 )
 
 ROUNDS = 4  # how often it is decided anew on what was just decided; after that the task is looked at again
@@ -91,7 +93,7 @@ def after(step: Step) -> Snapshot:
     ended_at = before.task.ended_at or (before.now if decision.outcome is not None else None)
     return replace(
         before,
-        task=replace(before.task, outcome=decision.outcome, ended_at=ended_at),
+        task=_task(before.task, step, ended_at=ended_at),
         pull=_told(before.pull, sent) if before.pull is not None and sent else before.pull,
         messages=(*before.messages, *(_message(action, before) for action in sent)),
         jobs={
@@ -101,6 +103,14 @@ def after(step: Step) -> Snapshot:
         memory={**before.memory, **{memory.trigger: memory for memory in decision.memory}},
         interruptions=step.asked,
     )
+
+
+def _task(before: TaskFacts, step: Step, *, ended_at: datetime | None) -> TaskFacts:
+    decision = step.decision
+    reason = next((action.reason for action in step.new if isinstance(action, Pause)), None)
+    paused = replace(before, paused=True, pause_reason=reason) if reason is not None and not before.paused else before
+    progress = decision.progress or before.progress
+    return replace(paused, outcome=decision.outcome, ended_at=ended_at, progress=progress)
 
 
 def _message(action: SendToAgent, before: Snapshot) -> MessageFacts:
@@ -132,7 +142,11 @@ def _told(pull: PullFacts, sent: list[SendToAgent]) -> PullFacts:
 def _job(action: Action, before: Snapshot) -> JobFacts | None:
     if isinstance(action, SendToAgent | Interrupt | Settle | Abandon):
         return None
-    return JobFacts(key=key_of(action), state=JobState.PROMISED, promised_at=before.now)
+    return JobFacts(
+        key=key_of(action),
+        state=JobState.DONE if isinstance(action, Pause) else JobState.PROMISED,
+        promised_at=before.now,
+    )
 
 
 def _asked(before: tuple[InterruptionFacts, ...], new: tuple[Action, ...]) -> tuple[InterruptionFacts, ...]:

@@ -37,6 +37,7 @@ from orchestrator.domain.continuing import (
     turns_used_up,
 )
 from orchestrator.domain.issues import Standing
+from orchestrator.domain.progress import progress_of
 from orchestrator.domain.prompts import resume_words
 from orchestrator.domain.reactions import LOST_RACE, Reacted, merges, react
 from orchestrator.domain.reasons import Reason
@@ -45,6 +46,7 @@ from orchestrator.domain.snapshot import (
     JobFacts,
     JobState,
     Memory,
+    Progress,
     PullFacts,
     SessionFacts,
     Snapshot,
@@ -53,7 +55,16 @@ from orchestrator.domain.snapshot import (
 )
 from orchestrator.domain.standing import status_of
 from orchestrator.domain.status import Outcome, TaskStatus
-from orchestrator.domain.triggers import asks, at_rest, died, held_triggers, live_turn, stopped
+from orchestrator.domain.triggers import (
+    asks,
+    at_rest,
+    died,
+    held_back,
+    held_triggers,
+    live_turn,
+    stopped,
+    task_budget_is_used_up,
+)
 from orchestrator.domain.waiting import call, called_at, waiting_job, words_of
 
 _GIVEN_UP = frozenset({JobState.REFUSED, JobState.QUARANTINED, JobState.DROPPED})
@@ -74,6 +85,7 @@ class Decision:
     why: tuple[str, ...] = ()
     reasons: tuple[Reason, ...] = ()  # what the rules said; `why` has these as lines, and what goes on without a rule
     asked_by: Mapping[str, Trigger] = field(default_factory=dict)  # the key of an action -> whose rule asked for it
+    progress: Progress | None = None  # the task's last; None: as it was
 
 
 def decide(snapshot: Snapshot) -> Decision:
@@ -110,6 +122,7 @@ def decide(snapshot: Snapshot) -> Decision:
         why=_why(reacted, actions),
         reasons=_reasons(reacted),
         asked_by=_asked_by(reacted),
+        progress=progress_of(snapshot),
     )
 
 
@@ -190,7 +203,7 @@ def _turns(snapshot: Snapshot, session: SessionFacts) -> Iterator[Action]:
         yield from _of_the_live_turn(snapshot, session, turn)
     elif turn is not None and not turn.published:
         yield Publish(session=session.id, turn=turn.n, attempt=attempt)
-    elif snapshot.task.paused or snapshot.task.held_by_issue:
+    elif snapshot.task.paused or snapshot.task.held_by_issue or held_back(snapshot):
         return
     elif turns_used_up(snapshot):
         yield call_for_turns(snapshot)
@@ -221,6 +234,8 @@ def _of_the_live_turn(snapshot: Snapshot, session: SessionFacts, turn: TurnFacts
             yield StopAgent(session=session.id, turn=turn.n)
     elif not turn.started:
         yield StartTurn(session=session.id, turn=turn.n, attempt=snapshot.task.attempt)
+    elif held_back(snapshot) and task_budget_is_used_up(snapshot):
+        yield StopAgent(session=session.id, turn=turn.n)
     elif turn.done_at is None:
         for message in snapshot.messages:
             if message.turn is None and message.by_a_person:

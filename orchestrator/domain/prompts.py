@@ -102,6 +102,16 @@ def _answered(last_words: str) -> str:
     return f"\n[your last words] {capped(plain(last_words).strip(), 2000)}" if last_words.strip() else ""
 
 
+def allowed_words() -> str:
+    """What an agent is told that was stopped because its budget was used up, when there is more."""
+    return "You were stopped because the budget of this task was used up. It has been raised: go on with the task where you were."
+
+
+def unpaused_words() -> str:
+    """What an agent is told that was stopped before its task was paused, when somebody lets it go on."""
+    return "The task was paused, and somebody lets it go on. Go on with it where you were."
+
+
 def words_for(held: Held, rule: Rule, snapshot: Snapshot) -> str:
     """The message of a send-to-agent rule: the rule's own words first, then the facts of this occasion."""
     lead = f"{plain(rule.message)}\n\n" if rule.message else ""

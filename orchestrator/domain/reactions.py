@@ -6,13 +6,31 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from orchestrator.domain.actions import Action, Interrupt, Merge, RunCheck, SendToAgent, Settle, StopAgent, key_of
+from orchestrator.domain.actions import (
+    Action,
+    Interrupt,
+    Merge,
+    Pause,
+    RunCheck,
+    SendToAgent,
+    Settle,
+    StopAgent,
+    key_of,
+)
 from orchestrator.domain.durations import format_duration
-from orchestrator.domain.prompts import resume_words, words_for
+from orchestrator.domain.prompts import allowed_words, one_line, resume_words, words_for
 from orchestrator.domain.reasons import Reason, seen_in, unjudged
 from orchestrator.domain.rules import Priority, Reply, Rule, Trigger
 from orchestrator.domain.snapshot import JobState, Memory, PullFacts, Snapshot
-from orchestrator.domain.triggers import Held, Hold, at_rest, episode_of, live_turn, memory_of, stopped
+from orchestrator.domain.triggers import (
+    Held,
+    Hold,
+    at_rest,
+    episode_of,
+    live_turn,
+    memory_of,
+    stopped,
+)
 from orchestrator.domain.verdicts import ci_verdict, review_verdict
 
 _BY_MESSAGE = frozenset({Reply.SEND_TO_AGENT, Reply.RESTART_AGENT})
@@ -29,6 +47,7 @@ _QUESTIONS = {
     Trigger.AGENT_STUCK: "The agent shows no progress.",
     Trigger.AGENT_EXITED: "The agent's program keeps dying.",
     Trigger.PR_CLOSED: "The pull request was closed without a merge.",
+    Trigger.BUDGET_EXCEEDED: "The budget is used up: raise it, or resume the task for as much again.",
 }
 
 
@@ -50,14 +69,17 @@ def react(held: Held, snapshot: Snapshot) -> Reacted:
         case Hold.CLEAR:
             after = _forgotten(before)
             why = Reason(seen="it does not hold any more", rule=rule, then="cleared") if before.held else None
-            return Reacted(memory=after, actions=_gone(held, snapshot, before), wake_at=held.look_again_at, why=why)
+            actions = (*_gone(held, snapshot, before), *_allowed_again(held, before, snapshot))
+            return Reacted(memory=after, actions=actions, wake_at=held.look_again_at, why=why)
         case Hold.OPEN:
             why = Reason(seen=unjudged(held.trigger), rule=rule, then="nothing yet") if before.held else None
             return Reacted(memory=_paused(held, before), wake_at=held.look_again_at, why=why)
         case Hold.HELD:
             memory = _begun(held, rule, snapshot)
             answer = _answer(held, memory, rule, snapshot)
-            return replace(answer, actions=(*answer.actions, *_gone(held, snapshot, memory)))
+            times = [at for at in (answer.wake_at, held.look_again_at) if at is not None]
+            actions = (*answer.actions, *_gone(held, snapshot, memory))
+            return replace(answer, actions=actions, wake_at=min(times, default=None))
 
 
 def _gone(held: Held, snapshot: Snapshot, memory: Memory) -> tuple[Action, ...]:
@@ -82,6 +104,21 @@ def _forgotten(before: Memory) -> Memory:
 def _call_of(memory: Memory) -> str:
     """The cause of the call for a human in an episode."""
     return f"{memory.trigger}:escalation-{memory.episode}"
+
+
+def _allowed_again(held: Held, before: Memory, snapshot: Snapshot) -> Iterator[Action]:
+    """The agent that was stopped because its budget was used up is told to go on, now that there is more."""
+    session, turn = snapshot.session, snapshot.turn
+    if held.trigger is not Trigger.BUDGET_EXCEEDED or not before.held or session is None or turn is None:
+        return
+    if stopped(snapshot):
+        yield SendToAgent(
+            session=session.id,
+            trigger=held.trigger,
+            occasion=f"turn-{session.epoch}.{turn.n}",
+            episode=before.episode,
+            text=allowed_words(),
+        )
 
 
 def _paused(held: Held, before: Memory) -> Memory:
@@ -214,8 +251,10 @@ def _carry_out(reply: Reply, held: Held, memory: Memory, rule: Rule, snapshot: S
             yield replace(_ask(held, rule), escalation=True)
         case Reply.AUTO_MERGE:
             yield from merges(held, snapshot)
-        case Reply.STOP_AGENT | Reply.PAUSE:
+        case Reply.STOP_AGENT:
             yield from _stop(snapshot)
+        case Reply.PAUSE:
+            yield from _pause(held)
         case Reply.RESTART_AGENT:
             yield from _stop(snapshot)
             yield from _go_on(held, memory, snapshot)
@@ -254,6 +293,14 @@ def _stop(snapshot: Snapshot) -> Iterator[Action]:
     turn = live_turn(snapshot)
     if turn is not None and snapshot.session is not None:
         yield StopAgent(session=snapshot.session.id, turn=turn.n)
+
+
+def _pause(held: Held) -> Iterator[Action]:
+    """A budget holds a task back for as long as it is used up and no longer; see `triggers.held_back`. Whatever else pauses a task does so
+    until somebody resumes it, and lets the turn that is live come to its end."""
+    if held.trigger is not Trigger.BUDGET_EXCEEDED:
+        reason = "; ".join([f"the rule {held.trigger} paused it", *(one_line(line) for line in held.evidence[:1])])
+        yield Pause(trigger=held.trigger, occasion=held.occasion, reason=reason)
 
 
 def _go_on(held: Held, memory: Memory, snapshot: Snapshot) -> Iterator[Action]:

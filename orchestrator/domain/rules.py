@@ -81,28 +81,33 @@ class Override:
     include_summary: bool | None = None
 
 
-def _rule(trigger: Trigger, action: Reply, priority: Priority, *, auto: bool = True, **more: object) -> Rule:
-    return replace(Rule(trigger=trigger, auto=auto, action=(action,), priority=priority), **more)  # type: ignore[arg-type]  # table
+def _rule(trigger: Trigger, *action: Reply, priority: Priority, auto: bool = True, **more: object) -> Rule:
+    return replace(Rule(trigger=trigger, auto=auto, action=action, priority=priority), **more)  # type: ignore[arg-type]  # table
 
 
 _SEND, _NOTIFY = Reply.SEND_TO_AGENT, Reply.NOTIFY
 DEFAULTS: Mapping[Trigger, Rule] = {
     rule.trigger: rule
     for rule in (
-        _rule(Trigger.CI_FAILED, _SEND, Priority.WARNING, retries=2, escalate_after=2),
-        _rule(Trigger.CHANGES_REQUESTED, _SEND, Priority.WARNING, escalate_after=timedelta(minutes=30)),
-        _rule(Trigger.BUGBOT_COMMENTS, _SEND, Priority.INFO, escalate_after=timedelta(minutes=30)),
-        _rule(Trigger.MERGE_CONFLICTS, _SEND, Priority.WARNING, escalate_after=timedelta(minutes=15)),
-        _rule(Trigger.APPROVED_AND_GREEN, _NOTIFY, Priority.ACTION, auto=False),
-        _rule(Trigger.PR_CLOSED, _NOTIFY, Priority.ACTION),
-        _rule(Trigger.AGENT_IDLE, _SEND, Priority.INFO, retries=2, escalate_after=timedelta(minutes=15)),
-        _rule(Trigger.AGENT_STUCK, _NOTIFY, Priority.URGENT),
-        _rule(Trigger.AGENT_NEEDS_INPUT, _NOTIFY, Priority.URGENT),
-        _rule(Trigger.AGENT_EXITED, _NOTIFY, Priority.URGENT),
-        _rule(Trigger.ALL_COMPLETE, _NOTIFY, Priority.INFO),
-        _rule(Trigger.BUDGET_EXCEEDED, _NOTIFY, Priority.URGENT),
+        _rule(Trigger.CI_FAILED, _SEND, priority=Priority.WARNING, retries=2, escalate_after=2),
+        _rule(Trigger.CHANGES_REQUESTED, _SEND, priority=Priority.WARNING, escalate_after=timedelta(minutes=30)),
+        _rule(Trigger.BUGBOT_COMMENTS, _SEND, priority=Priority.INFO, escalate_after=timedelta(minutes=30)),
+        _rule(Trigger.MERGE_CONFLICTS, _SEND, priority=Priority.WARNING, escalate_after=timedelta(minutes=15)),
+        _rule(Trigger.APPROVED_AND_GREEN, _NOTIFY, priority=Priority.ACTION, auto=False),
+        _rule(Trigger.PR_CLOSED, _NOTIFY, priority=Priority.ACTION),
+        _rule(Trigger.AGENT_IDLE, _SEND, priority=Priority.INFO, retries=2, escalate_after=timedelta(minutes=15)),
+        _rule(Trigger.AGENT_STUCK, _NOTIFY, priority=Priority.URGENT),
+        _rule(Trigger.AGENT_NEEDS_INPUT, _NOTIFY, priority=Priority.URGENT),
+        _rule(Trigger.AGENT_EXITED, _NOTIFY, priority=Priority.URGENT),
+        _rule(Trigger.ALL_COMPLETE, _NOTIFY, priority=Priority.INFO),
+        _rule(Trigger.BUDGET_EXCEEDED, Reply.PAUSE, _NOTIFY, priority=Priority.URGENT),
     )
 }
+
+
+def pauses(rule: Rule) -> bool:
+    """Whether a rule by itself holds the task back."""
+    return rule.auto and Reply.PAUSE in rule.action
 
 
 def effective(trigger: Trigger, overrides: Iterable[Override]) -> Rule:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from orchestrator.domain.budgets import BudgetFacts, Used
 from orchestrator.domain.issues import Standing
 from orchestrator.domain.rules import Rule, Trigger
 from orchestrator.domain.status import Outcome
@@ -47,6 +48,27 @@ class IssueStanding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """The last time that the task got further, and where it stood then; see `domain.progress`."""
+
+    at: datetime
+    what: str
+    head: str = ""
+    failed: int = 0  # checks
+    threads: int = 0  # unresolved ones
+    conflicted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnUse:
+    """What one turn used."""
+
+    began_at: datetime
+    used: Used
+    running: bool = False  # its program works; one that waits for a person's answer does not
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskFacts:
     id: int
     number: int
@@ -62,6 +84,8 @@ class TaskFacts:
     unread_issue: str = ""  # an issue whose words are not known yet
     waiting_for: str = ""  # what the last placement said about a queued task
     paused: bool = False
+    pause_reason: str = ""
+    progress: Progress | None = None  # as the last decision left it
     issue: IssueStanding | None = None  # the issue that it was made of by itself
 
     @property
@@ -254,5 +278,8 @@ class Snapshot:
     jobs: Mapping[str, JobFacts] = field(default_factory=dict)
     memory: Mapping[Trigger, Memory] = field(default_factory=dict)
     interruptions: tuple[InterruptionFacts, ...] = ()
+    turns: tuple[TurnUse, ...] = ()  # those that began since the last progress
+    budgets: tuple[BudgetFacts, ...] = ()
+    budget_told: bool = False  # people know from another task that the project's budget is used up
     nonce: str = ""  # unguessable; fences words from outside
     version: int = SNAPSHOT_VERSION

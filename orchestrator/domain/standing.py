@@ -6,7 +6,7 @@ from orchestrator.domain.continuing import turns_used_up
 from orchestrator.domain.rules import Trigger
 from orchestrator.domain.snapshot import JobFacts, JobState, PullFacts, SessionFacts, Snapshot, TurnEnd, TurnFacts
 from orchestrator.domain.status import TaskStatus
-from orchestrator.domain.triggers import Held, Hold, asks, at_rest, died, stopped
+from orchestrator.domain.triggers import Held, Hold, asks, at_rest, died, held_back, live_turn, stopped
 from orchestrator.domain.verdicts import CI, ci_verdict, review_verdict
 from orchestrator.domain.waiting import words_of
 
@@ -17,6 +17,7 @@ _LEFT_UNDONE = frozenset(
     {Trigger.CI_FAILED, Trigger.CHANGES_REQUESTED, Trigger.BUGBOT_COMMENTS, Trigger.MERGE_CONFLICTS}
 )
 _NO_CHECKS = "no checks are known: not mergeable unless the project sets requiredChecks: []"
+_NO_BUDGET = "its budget is used up: raise it, or resume the task for as much again"
 _STOPPED = "the agent was stopped: send it a message, or cancel the task"
 
 
@@ -28,6 +29,9 @@ def status_of(
     status, reason, evidence = _word(snapshot, held, blocked)
     if waits is not None and blocked is None:
         return status, words_of(waits), evidence
+    paused = _paused_or(snapshot, "")
+    if paused and blocked is None and status is not TaskStatus.QUEUED and paused not in reason:
+        return status, f"{reason}; {paused}", evidence
     return status, reason, evidence
 
 
@@ -43,7 +47,17 @@ def _word(snapshot: Snapshot, held: tuple[Held, ...], blocked: JobFacts | None) 
     session = snapshot.session
     if session is None or session.ended:
         return TaskStatus.QUEUED, snapshot.task.waiting_for or "waits for a host", ()
+    if Trigger.BUDGET_EXCEEDED in holding and _waits_for_budget(snapshot, holding):
+        return TaskStatus.NEEDS_INPUT, _NO_BUDGET, holding[Trigger.BUDGET_EXCEEDED].evidence
     return _agent_word(snapshot, session, holding) or _pull_word(snapshot, holding) or _resting_word(snapshot, session)
+
+
+def _waits_for_budget(snapshot: Snapshot, holding: Holding) -> bool:
+    """The agent would go on if it might; what waits for a review or a merge does not need it."""
+    if live_turn(snapshot) is not None or not held_back(snapshot):
+        return False
+    waiting = any(message.turn is None for message in snapshot.messages)
+    return waiting or stopped(snapshot) or bool(_LEFT_UNDONE & holding.keys())
 
 
 def _agent_word(snapshot: Snapshot, session: SessionFacts, holding: Holding) -> Word | None:
@@ -85,7 +99,9 @@ def _about_to_go_on(snapshot: Snapshot) -> bool:
 
 
 def _paused_or(snapshot: Snapshot, words: str) -> str:
-    return "paused: it goes on when somebody resumes it" if snapshot.task.paused else words
+    if not snapshot.task.paused:
+        return words
+    return f"{snapshot.task.pause_reason or 'it is paused'}: it goes on when somebody resumes it"
 
 
 def _working_word(session: SessionFacts, turn: TurnFacts) -> Word:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
-from orchestrator.domain.rules import Trigger
+from orchestrator.domain import budgets, progress
+from orchestrator.domain.budgets import Span
+from orchestrator.domain.rules import Trigger, pauses
 from orchestrator.domain.snapshot import (
     CommentFacts,
     Memory,
@@ -50,7 +52,7 @@ def digest(*parts: object) -> str:
 
 def held_triggers(snapshot: Snapshot) -> tuple[Held, ...]:
     """Every trigger of a task, judged on the same facts."""
-    agent = _of_the_agent(snapshot)
+    agent = (*_of_the_agent(snapshot), _budget_exceeded(snapshot))
     pull = snapshot.pull
     if pull is None:
         return agent
@@ -147,17 +149,39 @@ def _agent_needs_input(session: SessionFacts, turn: TurnFacts) -> Held:
 
 def _agent_stuck(snapshot: Snapshot, session: SessionFacts, turn: TurnFacts) -> Held:
     if turn.end is not None or not turn.started or asks(turn):
-        return Held(trigger=Trigger.AGENT_STUCK, hold=Hold.CLEAR)
+        return Held(trigger=Trigger.AGENT_STUCK, hold=Hold.OPEN if _stalls(snapshot) else Hold.CLEAR)
     if session.host_silent_since is not None:
         return Held(trigger=Trigger.AGENT_STUCK, hold=Hold.OPEN)  # we cannot see it: no verdict
-    stuck_at = turn.last_progress_at + snapshot.rules[Trigger.AGENT_STUCK].threshold
+    threshold = snapshot.rules[Trigger.AGENT_STUCK].threshold
+    stuck_at = turn.last_progress_at + threshold
     if snapshot.now < stuck_at:
-        return Held(trigger=Trigger.AGENT_STUCK, hold=Hold.CLEAR, look_again_at=stuck_at)
+        return _gets_nowhere(snapshot, threshold, silent_at=stuck_at)
     return Held(
         trigger=Trigger.AGENT_STUCK,
         hold=Hold.HELD,
         occasion=f"{_occasion(session, turn)}.{int(turn.last_progress_at.timestamp())}",
         evidence=(f"no progress since {turn.last_progress_at:%H:%M:%S} UTC",),
+    )
+
+
+def _stalls(snapshot: Snapshot) -> bool:
+    last = progress.progress_of(snapshot)
+    return progress.stalled(progress.stall_of(snapshot, last), snapshot.rules[Trigger.AGENT_STUCK].threshold)
+
+
+def _gets_nowhere(snapshot: Snapshot, threshold: timedelta, *, silent_at: datetime) -> Held:
+    """An agent that is busy may get nowhere: several turns that took as long as a silence may without any progress of the task."""
+    last = progress.progress_of(snapshot)
+    stall = progress.stall_of(snapshot, last)
+    if not progress.stalled(stall, threshold):
+        stalls_at = progress.stalls_at(stall, threshold, now=snapshot.now) or silent_at
+        return Held(trigger=Trigger.AGENT_STUCK, hold=Hold.CLEAR, look_again_at=min(silent_at, stalls_at))
+    return Held(
+        trigger=Trigger.AGENT_STUCK,
+        hold=Hold.HELD,
+        occasion=f"nowhere.{int(last.at.timestamp())}",
+        evidence=(progress.evidence_of(stall, last),),
+        look_again_at=silent_at,
     )
 
 
@@ -203,6 +227,38 @@ def _told(snapshot: Snapshot, held: Held, turn: TurnFacts) -> bool:
 
 def _carried_by(carrier: int | None, turn: TurnFacts) -> bool:
     return carrier is not None and carrier <= turn.n
+
+
+# --- What it costs ------------------------------------------------------------------------------------------------------------------------
+
+
+def held_back(snapshot: Snapshot) -> bool:
+    """A budget is used up and the rule says pause: no further turn begins until there is more, a new day, or a person's word."""
+    return pauses(snapshot.rules[Trigger.BUDGET_EXCEEDED]) and any(map(budgets.used_up, snapshot.budgets))
+
+
+def task_budget_is_used_up(snapshot: Snapshot) -> bool:
+    """What the task itself may use is used up: its agent is stopped in the middle of a turn, not only before the next."""
+    return any(budget.span is Span.TASK and budgets.used_up(budget) for budget in snapshot.budgets)
+
+
+def _budget_exceeded(snapshot: Snapshot) -> Held:
+    over = [budget for budget in snapshot.budgets if budgets.used_up(budget)]
+    times = [budgets.runs_out_at(budget, now=snapshot.now) for budget in snapshot.budgets if budget not in over]
+    look_again_at = min((at for at in [*times, *(budget.renews_at for budget in over)] if at is not None), default=None)
+    if not over:
+        return Held(trigger=Trigger.BUDGET_EXCEEDED, hold=Hold.CLEAR, look_again_at=look_again_at)
+    # One task of a project asks for all of them; those that wait for a host say why they do.
+    asks_here = task_budget_is_used_up(snapshot) or not (
+        snapshot.budget_told or snapshot.session is None or snapshot.session.ended
+    )
+    return Held(
+        trigger=Trigger.BUDGET_EXCEEDED,
+        hold=Hold.HELD,
+        occasion=budgets.occasion_of(over) if asks_here else "",
+        evidence=budgets.evidence_of(over),
+        look_again_at=look_again_at,
+    )
 
 
 # --- The pull request ---------------------------------------------------------------------------------------------------------------------

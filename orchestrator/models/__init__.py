@@ -11,8 +11,9 @@ from orchestrator.models.job import Claim, Job, PushIntent
 from orchestrator.models.notification import InboxItem, Notification, NotificationChannel, QuietTime, SpentLink
 from orchestrator.models.parcel import Parcel, ParcelPiece
 from orchestrator.models.project import Membership, Project, Role, RuleRow
-from orchestrator.models.pull_request import Check, Comment, Diff, PullRequest, Review
+from orchestrator.models.pull_request import Check, Comment, Diff, PullRequest, QueuedMerge, Review
 from orchestrator.models.reaction import Interruption, Reaction
+from orchestrator.models.round import Round
 from orchestrator.models.rule_version import RuleVersion
 from orchestrator.models.session import JournalChunk, Message, Session, Turn
 from orchestrator.models.task import Task
@@ -47,10 +48,12 @@ __all__ = [
     "ProjectWorkflow",
     "PullRequest",
     "PushIntent",
+    "QueuedMerge",
     "QuietTime",
     "Reaction",
     "Review",
     "Role",
+    "Round",
     "RuleRow",
     "RuleVersion",
     "Session",

@@ -6,16 +6,28 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.core.exceptions import ValidationError
 from django.db import models
 
+from orchestrator.domain.budgets import parse_budget
 from orchestrator.domain.naming import without_login
 from orchestrator.domain.rules import Priority, Trigger
 from orchestrator.ports import Sandbox
+
+MERGE_METHODS = ("merge", "squash", "rebase")
 
 
 def choices(words: type) -> list[tuple[str, str]]:
     """The words of an enum as Django choices."""
     return [(str(word), str(word).replace("-", " ").replace("_", " ")) for word in words]  # type: ignore[attr-defined]  # any StrEnum
+
+
+def valid_budget(written: object) -> None:
+    """Refuse a budget that nobody could read."""
+    try:
+        parse_budget(written if isinstance(written, dict) else {str(written): {}})
+    except ValueError as error:
+        raise ValidationError(str(error)) from error
 
 
 class ProjectQuerySet(models.QuerySet["Project"]):
@@ -56,7 +68,7 @@ class Project(models.Model):
     scm = models.JSONField(
         default=dict, blank=True, help_text="The forge: plugin, checks, requiredChecks, requiredApprovals, ..."
     )
-    merge_method = models.CharField(max_length=10, default="merge", choices=[("merge", "merge"), ("squash", "squash")])
+    merge_method = models.CharField(max_length=10, default="merge", choices=[(word, word) for word in MERGE_METHODS])
     reassign_after = models.DurationField(
         null=True, blank=True, default=timedelta(minutes=15), help_text="Empty: never."
     )
@@ -69,6 +81,12 @@ class Project(models.Model):
         default=dict,
         blank=True,
         help_text="How people are called: remind, ladder, quietHours; what is not here is the installation's.",
+    )
+    budget = models.JSONField(
+        default=dict,
+        blank=True,
+        validators=[valid_budget],
+        help_text='What agents may use of each task, of the project ever, and of a day (UTC): {"task": {"cost": 5, "tokens": "2M", "time": "4h"}}.',
     )
     settings_extra = models.JSONField(
         default=dict, blank=True, help_text="Keys of the file kept for export, without effect here."

@@ -57,6 +57,25 @@ class PullRequest(models.Model):
         return f"{self.project.key}!{self.number}"
 
 
+class QueuedMerge(models.Model):
+    """A head that we put, or are about to put, into the merge queue of its forge. `removal` is the last time that the queue had given the
+    pull request up before: another one means that it has given up this head."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="queued_merges")
+    number = models.PositiveIntegerField()
+    head_sha = models.CharField(max_length=64)
+    removal = models.CharField(max_length=200, blank=True)
+    queued_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["project", "number", "head_sha"], name="one_queued_merge_per_head"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.head_sha[:10]} of {self.project}!{self.number}"
+
+
 class Check(models.Model):
     """One run of one check at one sha. `n` counts the runs of the same check at the same sha."""
 

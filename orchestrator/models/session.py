@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import timedelta
 
 from django.conf import settings
 from django.db import models
@@ -95,6 +96,9 @@ class Turn(models.Model):
         default=list, blank=True, help_text="Questions that came while another was open; asked one after the other."
     )
     done_at = models.DateTimeField(null=True, blank=True, help_text="When the agent said that its turn was over.")
+    waited = models.DurationField(
+        default=timedelta, help_text="How long it waited for people's answers: that is not the agent's time."
+    )
     done_ok = models.BooleanField(default=True, help_text="Whether it said that it came to its end.")
     published_at = models.DateTimeField(null=True, blank=True)
     head_before = models.CharField(max_length=64, blank=True)
@@ -123,6 +127,7 @@ class Turn(models.Model):
                 name="a_turns_end_has_its_time",
             ),
         ]
+        indexes = [models.Index(fields=["created_at"], name="turn_begun")]
 
     def __str__(self) -> str:
         return f"turn {self.n} of {self.session}"

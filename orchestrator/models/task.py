@@ -18,15 +18,16 @@ from orchestrator.models.project import Project, choices
 _SETTLE = """
 UPDATE orchestrator_task AS task
    SET status = said.status, reason = said.reason, evidence = said.evidence, attention = said.attention, standing = said.standing,
-       wake_at = said.wake_at, version = said.version, outcome = said.outcome, ended_at = said.ended_at, updated_at = said.updated_at
+       wake_at = said.wake_at, version = said.version, outcome = said.outcome, ended_at = said.ended_at, updated_at = said.updated_at,
+       progress = said.progress
   FROM jsonb_to_recordset(%s::jsonb) AS said(
        id bigint, status text, reason text, evidence jsonb, attention text, standing text,
-       wake_at timestamptz, version integer, outcome text, ended_at timestamptz, updated_at timestamptz)
+       wake_at timestamptz, version integer, outcome text, ended_at timestamptz, updated_at timestamptz, progress jsonb)
  WHERE task.id = said.id
 """
 _SETTLED = (
     *("id", "status", "reason", "evidence", "attention", "standing"),
-    *("wake_at", "version", "outcome", "ended_at", "updated_at"),
+    *("wake_at", "version", "outcome", "ended_at", "updated_at", "progress"),
 )
 
 
@@ -71,6 +72,15 @@ class Task(models.Model):
 
     attempt = models.PositiveIntegerField(default=0, help_text="How often a person said retry.")
     paused = models.BooleanField(default=False)
+    pause_reason = models.TextField(blank=True, help_text="Who or which rule paused it, in a sentence.")
+    budget_waived = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="What had been used of a budget when a person said go on: span -> day, cost, tokens, time in seconds.",
+    )
+    progress = models.JSONField(
+        null=True, blank=True, help_text="The last progress and where it stood then; written by `settle` alone."
+    )
     merge_requested = models.CharField(max_length=64, blank=True, help_text="The head that a person asked to merge.")
     allowed_sha = models.CharField(
         max_length=64, blank=True, help_text="A head that a person allowed although it touches sensitive paths."

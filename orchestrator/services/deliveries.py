@@ -14,7 +14,7 @@ from django.db.models.functions import Coalesce, Least
 from orchestrator import doorbell
 from orchestrator.domain import watching
 from orchestrator.domain.naming import repository_name
-from orchestrator.models import Delivery, Project, PullRequest
+from orchestrator.models import Delivery, Project, ProjectWorkflow, PullRequest
 from orchestrator.ports import Refused
 from orchestrator.services.references import resolved
 
@@ -64,6 +64,8 @@ def take_in(
     Project.objects.filter(_rung_before(now), pk__in=[project.pk for project in projects]).update(rung_at=now)
     if row.looked_at and urgent:
         doorbell.ring("observe_pull_requests", queue_name="effects")
+    if event == "issues":
+        ProjectWorkflow.objects.filter(project__in=projects, poll_at__isnull=False).update(poll_at=now)
     if event == "push" and projects:
         doorbell.ring("look_after_projects", queue_name="control")
     return row

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from django.db import connection, transaction
@@ -11,12 +11,14 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet, Window
 from django.db.models.functions import RowNumber
 
 from orchestrator import doorbell
+from orchestrator.domain.budgets import BudgetFacts, limits_of, used_up
 from orchestrator.domain.issues import Standing
 from orchestrator.domain.placement import HostRoom, ProjectRoom, Waiting, place
 from orchestrator.domain.prompts import task_prompt
+from orchestrator.domain.rules import Trigger, effective, pauses
 from orchestrator.domain.snapshot import JobState
 from orchestrator.models import Host, Job, Message, Project, Session, Task
-from orchestrator.services import events, workflow_settings
+from orchestrator.services import events, rules, spending, workflow_settings
 
 _DISPATCHER = 0x616F_0001  # the advisory lock of the one dispatcher at a time
 BATCH = 200  # gated tasks that are explained in one go
@@ -39,12 +41,14 @@ def dispatch(*, now: datetime) -> list[int]:
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_DISPATCHER])
         if not cursor.fetchone()[0]:
             return []
-    for task in _gated():
-        _explain(task, _gate(task), now=now)
-    tasks = _candidates()
+    spent = _spent(now)
+    for task in _gated(spent):
+        _explain(task, _gate(task, spent), now=now)
+    tasks = _candidates(spent)
     if not tasks:
         return []
-    placed = place([_waiting(task) for task in tasks], _hosts(), _projects({task.project_id for task in tasks}))
+    waiting = [_waiting(task, held_by=_no_budget(task, now=now)) for task in tasks]
+    placed = place(waiting, _hosts(), _projects({task.project_id for task in tasks}))
     by_id = {task.pk: task for task in tasks}
     for placement in placed.placements:
         begin_session(task=by_id[placement.task], host_id=placement.host, now=now)
@@ -55,7 +59,28 @@ def dispatch(*, now: datetime) -> list[int]:
     return [placement.task for placement in placed.placements]
 
 
-def _gates() -> Q:
+def _spent(now: datetime) -> dict[int, str]:
+    """The projects that may use no more, and why, where they have waiting tasks and their rule is to pause."""
+    waiting = Project.objects.exclude(budget={}).filter(Exists(waiting_tasks().filter(project=OuterRef("pk"))))
+    reasons = {project.pk: _reason(project, spending.of_project(project, now=now)) for project in waiting}
+    return {project: reason for project, reason in reasons.items() if reason}
+
+
+def _no_budget(task: Task, *, now: datetime) -> str:
+    """What of its budgets is used up, with what people allowed it on top."""
+    if not task.project.budget:
+        return ""
+    return _reason(task.project, spending.of_tasks([task], now=now)[task.pk].budgets)
+
+
+def _reason(project: Project, budgets: Sequence[BudgetFacts]) -> str:
+    over = [budget for budget in budgets if used_up(budget)]
+    if not over or not pauses(effective(Trigger.BUDGET_EXCEEDED, rules.overrides_for(project))):
+        return ""
+    return f"its budget is used up ({limits_of(over)}): raise it, or resume the task for as much again"
+
+
+def _gates(spent: Collection[int]) -> Q:
     """What keeps a waiting task from being placed at all, whatever room there is."""
     needed = Task.depends_on.through.objects.filter(from_task=OuterRef("pk"))
     leaving = Job.objects.filter(
@@ -67,33 +92,34 @@ def _gates() -> Q:
         | Q(project__base_sha="")
         | Q(issue_unread=True)
         | Q(tracked__isnull=False) & ~Q(tracked__standing=Standing.ACTIVE)
+        | Q(project__in=spent, budget_waived={})
         | Exists(needed.exclude(to_task__outcome__in=_FULFILLED))
         # The agent of an earlier session may be alive until its end was carried out; one on a lost host was given up by its deadline.
         | Exists(leaving.exclude(session__host__silent_since__isnull=False, session__end_reason__startswith=LOST))
     )
 
 
-def _candidates() -> list[Task]:
+def _candidates(spent: Collection[int]) -> list[Task]:
     """The first of each project, so that a long queue of one project does not hide the others'."""
     place_in_queue = Window(RowNumber(), partition_by="project", order_by=[F("priority").desc(), F("id").asc()])
-    free = waiting_tasks().exclude(_gates()).annotate(place_in_queue=place_in_queue)
+    free = waiting_tasks().exclude(_gates(spent)).annotate(place_in_queue=place_in_queue)
     first = (
         free.filter(place_in_queue__lte=PER_PROJECT).select_related("project", "tracked").prefetch_related("sessions")
     )
     return list(first.order_by("-priority", "id"))
 
 
-def _gated() -> list[Task]:
+def _gated(spent: Collection[int]) -> list[Task]:
     """Those that wait for something else than room; who was told nothing yet comes first."""
-    gated = waiting_tasks().filter(_gates()).select_related("project", "tracked")
+    gated = waiting_tasks().filter(_gates(spent)).select_related("project", "tracked")
     told = gated.prefetch_related("depends_on__project", "sessions").order_by("waiting_for", "id")
     return list(told[:BATCH])
 
 
-def _gate(task: Task) -> str:
+def _gate(task: Task, spent: Mapping[int, str]) -> str:
     open_ones = [one for one in task.depends_on.all() if one.outcome not in _FULFILLED]
     if task.project.paused or task.paused:
-        return "the project is paused" if task.project.paused else "the task is paused"
+        return "the project is paused" if task.project.paused else task.pause_reason or "the task is paused"
     if open_ones:
         return f"waits for {', '.join(str(one) for one in open_ones[:3])}"
     if not task.project.base_sha:
@@ -102,15 +128,18 @@ def _gate(task: Task) -> str:
         return f"its issue {task.tracked} is not worked on: {task.tracked.why}"
     if task.issue_unread:
         return f"the issue {task.issue} is being read"
+    if task.project_id in spent and not task.budget_waived:
+        return spent[task.project_id]
     return "its last session is being ended"
 
 
-def _waiting(task: Task) -> Waiting:
+def _waiting(task: Task, *, held_by: str) -> Waiting:
     return Waiting(
         task=task.pk,
         project=task.project_id,
         priority=task.priority,
         agent=task.agent,
+        held_by=held_by,
         labels=frozenset(label.removeprefix("host:") for label in task.labels if label.startswith("host:")),
         avoid=frozenset(session.host_id for session in task.sessions.all()),
         state=task.tracked.state if hasattr(task, "tracked") else "",

@@ -18,6 +18,7 @@ from orchestrator.domain.actions import (
     Interrupt,
     Merge,
     OpenPullRequest,
+    Pause,
     ReadIssue,
     SendToAgent,
     Settle,
@@ -25,6 +26,7 @@ from orchestrator.domain.actions import (
 )
 from orchestrator.domain.course import CAUSE
 from orchestrator.domain.rules import Rule
+from orchestrator.domain.snapshot import JobState
 from orchestrator.models import (
     Comment,
     Event,
@@ -88,6 +90,8 @@ def keep(promised: Sequence[Promised], *, now: datetime) -> None:
                 questions.append((one, action))
             case Settle(cause=cause):
                 calls.settle(task=one.task, cause=cause[:CAUSE], now=now)
+            case Pause() as action:
+                _pause(action, task=one.task, now=now)
             case Abandon() as action:
                 carried_out += _abandon(action, task=one.task, now=now)
             case _:
@@ -154,6 +158,24 @@ def _asked(one: Promised, action: Interrupt, *, now: datetime) -> Interruption:
         evidence=[line for line in action.evidence if line],
         asked_at=now,
     )
+
+
+def _pause(action: Pause, *, task: Task, now: datetime) -> None:
+    """Pause it, once for each occasion: the row of a job that is done already says that it was."""
+    done = {
+        "verb": type(action).__name__,
+        "action": asdict(action),
+        "state": JobState.DONE,
+        "run_at": now,
+        "settled_at": now,
+    }
+    _, new = Job.objects.get_or_create(
+        key=f"{task.pk}:{key_of(action)}", defaults={"task": task, "queue": EFFECTS, **done}
+    )
+    if new and not task.paused:
+        task.paused, task.pause_reason = True, action.reason
+        task.save(update_fields=["paused", "pause_reason"])
+        events.record(kind="task.paused", text=action.reason, task=task, at=now)
 
 
 def _abandon(action: Abandon, *, task: Task, now: datetime) -> list[Promised]:

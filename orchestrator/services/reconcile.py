@@ -85,6 +85,7 @@ def _settle(looks: Sequence[_Look], *, now: datetime) -> None:
         if any(moved) or name != task.standing or any(step.new for step in look.course.steps):
             records.append(recorder.record(task, look.course))
             task.standing = name
+        _note_progress(task, look.course)
         task.wake_at = look.course.steps[-1].decision.wake_at if look.course.settled else now
         if task.version != before:
             task.updated_at = now
@@ -113,6 +114,13 @@ def _move(task: Task, step: Step, lines: list[Event]) -> bool:
         lines.append(events.line(kind="task.status", text=text, task=task, at=now, data={"status": task.status}))
         logger.info("task status", extra={"task": task.pk, "status": task.status, "reason": task.reason})
     return True
+
+
+def _note_progress(task: Task, course: Course) -> None:
+    """Keep where the task got to."""
+    for step in course.steps:
+        if step.decision.progress is not None:
+            task.progress = snapshots.PROGRESS.dump_python(step.decision.progress, mode="json")
 
 
 def _calls(step: Step) -> bool:

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from django.db.models import BooleanField, ExpressionWrapper, F, Model, Q, QuerySet
+from pydantic import TypeAdapter
 
 from orchestrator.domain.issues import Standing
 from orchestrator.domain.rules import Trigger
@@ -23,6 +24,7 @@ from orchestrator.domain.snapshot import (
     Memory,
     MessageFacts,
     Policy,
+    Progress,
     PullFacts,
     RequestFacts,
     ReviewFacts,
@@ -49,8 +51,9 @@ from orchestrator.models import (
     TrackedIssue,
     Turn,
 )
-from orchestrator.services import rules, workflow_settings
+from orchestrator.services import rules, spending, workflow_settings
 
+PROGRESS = TypeAdapter(Progress)  # as it is kept in its task's row
 RESUMES_WITH_WAITS = 8  # with waits that grow to five minutes that is some twenty minutes, and then a human is called
 
 Row = TypeVar("Row", bound=Model)
@@ -75,6 +78,7 @@ def take_many(tasks: Sequence[Task], *, now: datetime) -> dict[int, Snapshot]:
     on_pulls = _facts_of_pulls(pulls, current)
     messages, jobs, memory, asked = _messages(ids, current), _jobs(ids), _memory(ids), _interruptions(ids)
     issues = {row.task_id: row for row in TrackedIssue.objects.filter(task__in=ids)}
+    spent = spending.of_tasks(tasks, now=now)
     held, secret = rules.rules_of(tasks), secrets.token_hex(8)
     found: dict[int, Snapshot] = {}
     for task in tasks:
@@ -93,6 +97,9 @@ def take_many(tasks: Sequence[Task], *, now: datetime) -> dict[int, Snapshot]:
             jobs={job.key: job for job in jobs[task.pk]},
             memory={one.trigger: one for one in memory[task.pk]},
             interruptions=tuple(asked[task.pk]),
+            turns=spent[task.pk].turns,
+            budgets=spent[task.pk].budgets,
+            budget_told=spent[task.pk].told,
         )
     return found
 
@@ -158,6 +165,8 @@ def _task(task: Task, tracked: TrackedIssue | None) -> TaskFacts:
         unread_issue=task.issue if task.issue_unread else "",
         waiting_for=task.waiting_for,
         paused=task.paused or task.project.paused,
+        pause_reason=task.pause_reason if task.paused else "the project is paused" if task.project.paused else "",
+        progress=PROGRESS.validate_python(task.progress) if task.progress else None,
         issue=_issue(tracked) if tracked is not None else None,
     )
 

@@ -6,7 +6,7 @@ import re
 import secrets
 import uuid
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -21,7 +21,7 @@ from orchestrator.domain.snapshot import JobState
 from orchestrator.domain.triggers import Hold, held_triggers
 from orchestrator.models import Interruption, Job, Message, Project, Session, Task, Turn
 from orchestrator.ports import Issue
-from orchestrator.services import events, promises, rules, snapshots
+from orchestrator.services import events, promises, rounds, rules, snapshots
 from orchestrator.services.events import Actor
 
 TITLE_LENGTH = 300
@@ -122,6 +122,7 @@ def _create(
     if not -100 <= priority <= 100:
         raise InvalidTask("priority", f"{priority} is out of range: -100 to 100")
     number = _next_number(project)
+    rounds.begin(project=project, number=number, at=actor.at)
     task = Task.objects.create(
         project=project,
         number=number,
@@ -302,8 +303,10 @@ def answer(*, task: Task, request_id: str, answer: str, actor: Actor) -> None:
         },
     )
     _next_question(turn, {**turn.request, "answer": words, "answered_by": actor.name})
+    # Until it asked it has worked; since the last word of either side it waited.
+    turn.waited += max(actor.at - turn.progress_at, timedelta())
     turn.progress_at = actor.at
-    turn.save(update_fields=["request", "requests_behind", "progress_at"])
+    turn.save(update_fields=["request", "requests_behind", "progress_at", "waited"])
     _settle_question(task, Trigger.AGENT_NEEDS_INPUT, f"answered: {words[:200]}", actor)
     events.record(
         kind="human.answered", text=f"{actor.name} answered: {words[:200]}", task=task, actor=actor, at=actor.at

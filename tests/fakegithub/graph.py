@@ -66,7 +66,8 @@ class Graph:
             "updatedAt": pull.updated_at,
             "mergeable": self.mergeable(pull),
             "mergeCommit": {"oid": pull.merged_sha} if pull.merged_sha else None,
-            "mergeQueueEntry": {"id": f"MQE_{pull.number}", "position": 1} if pull.queued else None,
+            "mergeQueueEntry": _queue_entry(pull) if pull.queued else None,
+            "timelineItems": {"nodes": [_removal(one) for one in pull.removals[-1:]]},
             "reviews": self._reviews(pull),
             "reviewThreads": {
                 "nodes": [self.thread(one) for one in self.world.threads.values() if one.pull == pull.number]
@@ -179,6 +180,12 @@ class _Root:
         remark = self._world.reply(self._who, input["pullRequestReviewThreadId"], input["body"])
         return {"comment": self._graph.remark(remark)}
 
+    def dequeuePullRequest(self, _info: object, input: Mapping[str, Any]) -> dict[str, Any]:
+        pull = next(one for one in self._world.pulls.values() if one.node_id == input["id"])
+        entry = _queue_entry(pull)
+        self._world.dequeue(pull, "manual")
+        return {"mergeQueueEntry": entry}
+
     def enqueuePullRequest(self, _info: object, input: Mapping[str, Any]) -> dict[str, Any]:
         pull = next(one for one in self._world.pulls.values() if one.node_id == input["pullRequestId"])
         pull.queued = True
@@ -213,6 +220,14 @@ def judged(query: str) -> tuple[DocumentNode, list[dict[str, Any]]]:
     """A query as the published schema reads it, and what is wrong with it."""
     document = parse(query)
     return document, [{"message": error.message} for error in validate(documents.schema(), document)]
+
+
+def _queue_entry(pull: Pull) -> dict[str, Any]:
+    return {"id": f"MQE_{pull.number}", "position": 1, "state": "AWAITING_CHECKS"}
+
+
+def _removal(one: tuple[str, str]) -> dict[str, Any]:
+    return {"__typename": "RemovedFromMergeQueueEvent", "id": one[0], "reason": one[1]}
 
 
 def _absent(message: str) -> GraphQLError:

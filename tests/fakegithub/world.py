@@ -54,6 +54,7 @@ class Pull:
     merged_by: str = ""
     ended_at: str | None = None
     queued: bool = False
+    removals: list[tuple[str, str]] = field(default_factory=list)  # from the merge queue: id, reason
     created_at: str = field(default_factory=now)
     updated_at: str = field(default_factory=now)
 
@@ -281,12 +282,19 @@ class World:
         """A real merge of the head into the base, in the bare repository."""
         base = self.sha(f"refs/heads/{pull.base}") or NO_SHA
         tree = self.git("merge-tree", "--write-tree", base, pull.head_sha).splitlines()[0]
-        parents = ["-p", base] if method == "squash" else ["-p", base, "-p", pull.head_sha]
+        parents = ["-p", base] if method in {"squash", "rebase"} else ["-p", base, "-p", pull.head_sha]
         who = ("-c", f"user.name={by}", "-c", f"user.email={by}@users.noreply.example.invalid")
         sha = self.git(*who, "commit-tree", *parents, "-m", title, "-m", message, tree)
         self.git("update-ref", f"refs/heads/{pull.base}", sha, base)
         self.end(pull, "merged", sha=sha, by=by)
         return sha
+
+    def dequeue(self, pull: Pull, reason: str) -> None:
+        """The merge queue gives a pull request up, or somebody takes it out."""
+        with self.lock:
+            pull.queued = False
+            pull.removals.append((f"RFMQE_{self.id()}", reason))
+            self.touch(pull, "pull_request", "dequeued")
 
     # --- what runners do ---
 

@@ -34,7 +34,6 @@ def github_of(here: Installation, files: Mapping[str, str]) -> Iterator[tuple[Fa
     origin.git("clone", "-q", "--bare", str(origin.path), str(bare))
     with fake_github(here.folder) as github:
         runners = Runners(github.world, script=SCRIPT)
-        origin.git("remote", "add", "origin", github.clone_url)
         yield github, origin
         runners.join()
 

@@ -340,6 +340,40 @@ def test_where_a_queue_is_demanded_the_head_is_put_into_it_once(scene: Scene) ->
     assert merge(scene, number, head) == sha
 
 
+def test_a_head_that_the_queue_gave_up_is_refused_with_the_reason_and_put_in_anew_when_asked_anew(scene: Scene) -> None:
+    head = scene.push()
+    number = scene.open()
+    world = scene.github.world
+    world.merge_queue = True
+    world.dequeue(world.pulls[number], "manual")  # of somebody else, before we came
+    with pytest.raises(Unavailable, match="merge queue") as waits:
+        merge(scene, number, head)
+    assert waits.value.awaited is True
+    world.dequeue(world.pulls[number], "failed_checks")
+    with pytest.raises(Refused, match="gave #1 up: failed checks") as refused:
+        merge(scene, number, head)
+    assert refused.value.code == "dequeued"
+    with pytest.raises(Unavailable, match="merge queue"):
+        merge(scene, number, head)
+    assert world.pulls[number].queued
+
+
+def test_what_we_put_into_the_queue_is_taken_out_when_it_is_not_to_be_merged_any_more(scene: Scene) -> None:
+    head = scene.push()
+    number = scene.open()
+    world = scene.github.world
+    world.merge_queue = True
+    world.pulls[number].queued = True
+    scene.forge.withdraw(number, head_sha=head)
+    assert world.pulls[number].queued  # somebody else's doing
+    with pytest.raises(Unavailable):
+        merge(scene, number, head)
+    for _ in range(2):
+        scene.forge.withdraw(number, head_sha=head)
+    assert not world.pulls[number].queued
+    assert sum("dequeuePullRequest" in query for query in scene.github.queries) == 1
+
+
 def test_a_merged_branch_is_deleted_and_one_that_moved_on_is_kept(scene: Scene) -> None:
     head = scene.push()
     scene.forge.delete_branch(BRANCH, expected_sha=head)

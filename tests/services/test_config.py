@@ -109,6 +109,55 @@ def test_the_file_of_the_field_loads_without_a_warning_and_says_what_it_means() 
     }
 
 
+def test_budgets_inherit_measure_by_measure_and_are_written_back_as_they_were() -> None:
+    text = """\
+defaults:
+  budget: {task: {cost: 5.00, time: 4h}, day: {cost: 100}}
+projects:
+  my-app:
+    repo: owner/my-app
+    budget: {task: {tokens: 2M, cost: 7.50}}
+  other:
+    repo: owner/other
+"""
+    assert loaded(text).warnings == ()
+    applied(text)
+    mine, other = (row.budget for row in Project.objects.order_by("key"))
+    assert mine == {"task": {"cost": 7.5, "time": "4h", "tokens": "2M"}, "day": {"cost": 100}}
+    assert other == {"task": {"cost": 5.0, "time": "4h"}, "day": {"cost": 100}}
+    assert yaml.safe_load(applying.export(env=ENV)) == yaml.safe_load(text)
+    assert {change.kind for change in applied(applying.export(env=ENV))} == {ChangeKind.UNCHANGED}
+    Project.objects.filter(key="other").update(budget={"task": {"cost": 9}})
+    assert yaml.safe_load(applying.export(env=ENV))["projects"]["other"]["budget"] == {"task": {"cost": 9}}
+
+
+@pytest.mark.parametrize(
+    ("budget", "said"),
+    [
+        (
+            {"task": {"cost": "cheap"}},
+            "projects.my-app.budget.task.cost: 'cheap' is not accepted: write an amount of USD",
+        ),
+        ({"day": {"tokens": "2 million"}}, "projects.my-app.budget.day.tokens"),
+        ({"project": {"time": "4 hours"}}, "projects.my-app.budget.project.time"),
+    ],
+)
+def test_a_budget_that_is_no_amount_is_refused_with_its_place(budget: dict[str, Any], said: str) -> None:
+    assert said in refusal(project(budget=budget))
+
+
+def test_an_unknown_measure_of_a_budget_is_named() -> None:
+    assert "budget.task.tokns: unknown key" in loaded(project(budget={"task": {"tokns": 5}})).warnings[0]
+
+
+def test_the_merge_method_may_stand_under_the_forge() -> None:
+    applied(project(scm={"mergeMethod": "rebase"}))
+    assert Project.objects.get().merge_method == "rebase"
+    applied(project(scm={"mergeMethod": "rebase"}, mergeMethod="squash"))
+    assert Project.objects.get().merge_method == "squash"
+    assert "merge, rebase, squash" in refusal(project(scm={"mergeMethod": "octopus"}))
+
+
 def test_applying_twice_changes_nothing_the_second_time() -> None:
     first = applied(WHOLE)
     again = applied(WHOLE)

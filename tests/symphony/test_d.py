@@ -35,7 +35,7 @@ from orchestrator.models import (
     Turn,
     Workspace,
 )
-from orchestrator.services import rules
+from orchestrator.services import deliveries, rules
 from orchestrator.services.workflows import tracking
 from tests.domain.facts import NOW
 from tests.lab import FIX, together
@@ -295,6 +295,24 @@ def test_d9_looks_that_come_at_the_same_moment_make_one_task() -> None:
         poll(lab)
 
         assert Task.objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_d9_a_webhook_about_an_issue_lets_the_tracker_be_asked_at_once() -> None:
+    project = github_project()
+    (look,) = tracking.due(now=timezone.now())
+    assert look.project == project
+    payload = {"action": "opened", "repository": {"full_name": "acme/app"}, "issue": {"number": 1}}
+    deliveries.take_in(delivery="d-1", event="issues", payload=payload, speaks_for=None, now=timezone.now())
+
+    assert len(tracking.due(now=timezone.now())) == 1
+
+
+@pytest.mark.django_db
+def test_d9_an_issue_with_nothing_to_be_seen_in_its_title_holds_up_no_other() -> None:
+    seen(github_project(), issue(1, title="\u200b\u200b"), issue(2))
+
+    assert list(Task.objects.order_by("id").values_list("title", flat=True)) == ["Issue #1", "Fix 2"]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -107,8 +107,11 @@ def test_e3_a_hook_before_the_turn_that_fails_fails_the_attempt_and_a_retry_runs
         here.reach(task, TaskStatus.REVIEW_PENDING)
 
 
-def test_e3_a_hook_that_takes_too_long_is_stopped_and_holds_no_job() -> None:
-    with lab(**script(FIX)) as here:
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_e3_a_hook_that_takes_too_long_is_stopped_and_holds_no_job(elsewhere: bool) -> None:
+    with lab(**script(FIX), reassign_after=None) as here:
+        if elsewhere:
+            here.elsewhere()
         apply(here.project, hooks(before_run="sleep 600", timeout_ms="1500"))
         task = here.submit()
         began = time.monotonic()

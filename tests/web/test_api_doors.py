@@ -33,6 +33,7 @@ from orchestrator.models import (
     RuleRow,
     Session,
     Task,
+    Turn,
 )
 from orchestrator.services import accounts
 from tests.web.client import ROOT, Answer, Api, a_project, a_task, at_work, member, speaking_as, superuser, under_review
@@ -43,6 +44,7 @@ HOST_KEY = "ssh-ed25519 " + "A" * 68
 POSTS = [
     "/tasks/",
     *(f"/tasks/{{task}}/{deed}/" for deed in ("messages", "answer", "review", "merge", "cancel", "retry", "restart")),
+    *(f"/tasks/{{task}}/{deed}/" for deed in ("pause", "resume")),
     "/escalations/{asked}/acknowledge/",
     "/escalations/{asked}/snooze/",
     "/escalations/{asked}/resolve/",
@@ -595,7 +597,18 @@ def test_projects_hosts_notifications_and_usage_are_told(api: Api, ids: dict[str
     assert api.get("/usage/").body == {
         "results": [{"project": "my-app", "input_tokens": 7, "output_tokens": 0, "cost_usd": 0.0}],
         "total": {"input_tokens": 7, "output_tokens": 0, "cost_usd": 0.0},
+        "budgets": [],
     }
+    Turn.objects.update(created_at=timezone.now() - timedelta(days=2))
+    Project.objects.update(budget={"day": {"cost": 5}, "project": {"time": "1h"}, "task": {"cost": 1}})
+    assert api.get("/usage/", days="2").body["results"] == []
+    told = api.get("/usage/", days="3").body
+    assert [(row["span"], row["measure"], row["limit"]) for row in told["budgets"]] == [
+        ("project", "time", 3600.0),
+        ("day", "cost", 5.0),
+    ]
+    assert told["total"]["input_tokens"] == 7
+    a_problem(api.get("/usage/", days="0"), 400)
 
 
 def test_a_host_over_ssh_is_added_pinned_anew_and_removed(api: Api, ids: dict[str, int]) -> None:

@@ -395,6 +395,14 @@ def test_cancel_retry_and_restart_do_what_they_say(api: Api, project: Project) -
     assert (again.status, again.body["status"]) == (409, 409)
 
 
+def test_a_task_is_paused_and_resumed(api: Api, project: Project) -> None:
+    task = a_task(project)
+    assert api.post(f"/tasks/{task.pk}/resume/").status == 409
+    paused = api.post(f"/tasks/{task.pk}/pause/")
+    assert (paused.status, paused.body["paused"], "paused it" in paused.body["pause_reason"]) == (202, True, True)
+    assert api.post(f"/tasks/{task.pk}/resume/").body["paused"] is False
+
+
 def test_an_escalation_is_listed_until_it_is_acknowledged(api: Api, project: Project, user: User) -> None:
     task = a_task(project)
     row = Interruption.objects.create(

@@ -88,6 +88,18 @@ def test_a_task_is_spawned_shown_and_ended(ao: Shell, project: Project) -> None:
     failed(ao("retry", "my-app#1"), 1, "being cancelled")
 
 
+def test_a_task_is_paused_and_resumed_and_its_cost_is_told(ao: Shell, project: Project) -> None:
+    task = a_task(project)
+    turn = at_work(task)
+    turn.cost_usd = 1.234  # type: ignore[assignment]  # stored as a decimal
+    turn.save()
+    assert "$1.23" in ao("status").stdout
+    assert ao("pause", "my-app#1").stdout == "my-app#1 is paused\n"
+    assert "paused it" in ao("status", "my-app#1").stdout
+    assert ao("resume", "my-app#1").stdout == "my-app#1 goes on\n"
+    failed(ao("resume", "my-app#1"), 1, "is not paused")
+
+
 def test_the_same_key_spawns_once(ao: Shell, project: Project) -> None:
     assert ao.json("spawn", "Fix it", "--key", "k")["id"] == ao.json("spawn", "Fix it", "--key", "k")["id"]
     failed(ao("spawn", "Another", "--key", "k"), 1, "'k'")
@@ -283,6 +295,22 @@ def test_a_file_is_planned_applied_and_exported(ao: Shell, tmp_path: Path) -> No
     assert ao("apply", str(file)).stdout.endswith("applied\n")
     assert ao("export").stdout == file.read_text()
     assert ao("apply", "-", stdin=file.read_text()).exit_code == 0
+
+
+def test_a_workflow_is_planned_applied_and_refused_with_its_word(ao: Shell, project: Project, tmp_path: Path) -> None:
+    file = tmp_path / "WORKFLOW.md"
+    file.write_text("---\nagent: {max_turns: 5}\n---\nDo {{ issue.title }}.\n")
+
+    planned = ao("apply", str(file), "--plan")
+    assert "+agent: {max_turns: 5}" in planned.stdout
+    assert planned.stdout.endswith("nothing was changed: this is the plan\n")
+    assert ao("apply", str(file), "--project", "my-app").stdout.endswith("applied: version 1 of my-app\n")
+    assert ao("apply", str(file)).stdout == "nothing to change\n"
+    assert project.workflow_versions.get().source == str(file)
+    file.write_text("Do {{ nothing }}.")
+    failed(ao("apply", str(file)), 1, "template_parse_error", "line 1 of the prompt: nothing is not known")
+    a_project("other")
+    failed(ao("apply", str(file)), 2, "--project", "my-app, other")
 
 
 def test_the_schema_of_the_file_is_printed_for_editors(ao: Shell) -> None:

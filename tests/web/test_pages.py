@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from orchestrator.domain.rules import Override, Trigger
 from orchestrator.domain.status import TaskStatus
-from orchestrator.models import Event, Interruption, Message, Review, Role, Task, Turn
+from orchestrator.models import Event, Interruption, Message, Project, Review, Role, Task, Turn
 from orchestrator.services import rules, tasks
 from orchestrator.services.events import Actor
 from tests.web import claude_scene, scenes
@@ -280,7 +280,7 @@ def test_words_for_the_agent_are_recorded(client: Client, ada: User) -> None:
     assert (message.text, message.author) == ("look at the fixture", ada)
 
 
-@pytest.mark.parametrize("deed", ["send", "answer", "merge", "cancel", "retry", "restart", "review"])
+@pytest.mark.parametrize("deed", ["send", "answer", "merge", "cancel", "retry", "restart", "pause", "resume", "review"])
 def test_what_cannot_be_done_to_an_ended_task_is_said_and_nothing_typed_is_lost(
     client: Client, ada: User, deed: str
 ) -> None:
@@ -297,6 +297,37 @@ def test_what_cannot_be_done_to_an_ended_task_is_said_and_nothing_typed_is_lost(
     assert response.status_code == 409
     assert "Not done." in body(response)
     assert "precious words" in body(response)
+
+
+def test_a_task_is_paused_and_resumed_on_its_page(client: Client, ada: User) -> None:
+    task = scenes.task(scenes.project(members={ada: Role.MEMBER}), status=TaskStatus.WORKING)
+    assert "Pause</button>" in body(client.get(f"/tasks/{task.pk}/"))
+    client.post(f"/tasks/{task.pk}/pause/")
+    page = body(client.get(f"/tasks/{task.pk}/"))
+    assert "ada paused it" in page
+    assert "Resume</button>" in page
+    client.post(f"/tasks/{task.pk}/resume/")
+    task.refresh_from_db()
+    assert not task.paused
+
+
+def test_what_it_costs_is_shown_by_project_agent_and_task_with_the_budgets_as_bars(client: Client, ada: User) -> None:
+    shop = scenes.project(members={ada: Role.MEMBER})
+    task = scenes.full(shop, ada)
+    Turn.objects.update(created_at=timezone.now(), cost_usd="4.5", input_tokens=12_345)
+    turns = Turn.objects.count()
+    Project.objects.update(budget={"day": {"cost": 4.5 * turns}, "task": {"cost": 1000}})
+    page = body(client.get("/usage/"))
+    assert f"${4.5 * turns:.2f}" in page
+    assert f"{task}</a>" in page
+    assert '<progress max="100" value="100"' in page
+    assert "used up" in page
+    old = timezone.now() - timedelta(days=6)
+    Turn.objects.update(created_at=old)
+    assert "No agent has worked in this time." in body(client.get("/usage/"))
+    assert f"${4.5 * turns:.2f}" in body(client.get("/usage/?days=7"))
+    assert "1,000.00 USD" not in body(client.get("/usage/?days=7"))
+    assert "of 1000.00 USD" in body(client.get(f"/tasks/{task.pk}/"))
 
 
 def test_a_question_is_answered_on_the_page(client: Client, ada: User) -> None:

@@ -18,7 +18,7 @@ from tests.web import scenes
 pytestmark = pytest.mark.django_db
 
 PUBLIC = {"login", "login-link", "admin-login", "healthz", "readyz", "file-schema"}
-EVERYBODYS = {"board", "board-more", "new-task", "projects", "logout", "escalations", "waiting"}
+EVERYBODYS = {"board", "board-more", "new-task", "projects", "logout", "escalations", "waiting", "usage"}
 EVERYBODYS |= {"inbox", "inbox-read", "inbox-quiet"}
 DRIVING = {*(f"task-{deed}" for deed in DEEDS), *(f"escalation-{deed}" for deed in escalations.DEEDS)}
 OF_A_PROJECT = {
@@ -146,7 +146,7 @@ def test_a_turn_of_another_project_is_not_read_through_a_task_of_mine(ids: dict[
 
 
 @pytest.mark.parametrize(
-    "path", ["", "board/done/", "board/review/", "tasks/new/", "projects/", "escalations/", "inbox/"]
+    "path", ["", "board/done/", "board/review/", "tasks/new/", "projects/", "escalations/", "inbox/", "usage/"]
 )
 def test_nothing_of_another_project_shows_on_common_pages(path: str, ids: dict[str, object]) -> None:
     user = scenes.person("ada")

@@ -287,6 +287,46 @@ def test_a_checked_out_base_is_updated_with_its_tree(mirror: Mirror, origin: Rep
     assert origin.ask("status", "--porcelain") == ""
 
 
+def test_a_change_is_rebased_commit_by_commit_with_its_authors_and_without_its_merges(
+    mirror: Mirror, origin: Repository, work: Repository
+) -> None:
+    first = origin.head
+    work.git(
+        "-c", "user.name=Ada", "-c", "user.email=ada@example.com", "commit", "-q", "--allow-empty", "-m", "Nothing"
+    )
+    work.commit({"src/a.py": "a = 2\n"})
+    work.git("-c", "user.name=Ada", "-c", "user.email=ada@example.com", "commit", "-q", "--amend", "--reset-author", "-m", "Two\n\nWhy: so")  # fmt: skip
+    work.commit({"src/b.py": "b = 1\n"})
+    base = origin.commit({"elsewhere": "x\n"})
+    mirror.fetch("main")
+    head = imported(mirror, work, first)
+    made = {mirror.merge_commit(base_sha=base, head_sha=head, method="rebase", message="m", at=NOW) for _ in range(2)}
+    assert len(made) == 1  # trying again is safe
+    (sha,) = made
+    mirror.push("main", sha, expected=base)
+    shown = origin.ask("log", "--format=%an %cn %s", f"{base}..main").splitlines()
+    assert shown[1] == "Ada Agent Orchestrator Two"
+    assert len(shown) == 2
+    assert "Why: so" in origin.ask("log", "-1", "--format=%B", "main^")
+    assert origin.ask("rev-list", "--merges", "--count", "main") == "0"
+    assert (origin.ask("show", "main:src/a.py"), origin.ask("show", "main:elsewhere")) == ("a = 2", "x")
+
+
+def test_a_commit_that_cannot_be_rebased_is_named_with_its_files(
+    mirror: Mirror, origin: Repository, work: Repository
+) -> None:
+    first = origin.head
+    work.commit({"src/a.py": "a = 2\n"})
+    work.commit({"src/a.py": "a = 9\n"})  # as the base will have it: the merge is clean, the first commit is not
+    base = origin.commit({"src/a.py": "a = 9\n"})
+    mirror.fetch("main")
+    head = imported(mirror, work, first)
+    assert mirror.conflicts(base_sha=base, head_sha=head) == ()
+    with pytest.raises(Refused, match=r"src/a\.py") as refused:
+        mirror.merge_commit(base_sha=base, head_sha=head, method="rebase", message="m", at=NOW)
+    assert refused.value.code == "conflict"
+
+
 def test_of_many_pushes_into_a_checkout_one_wins_and_the_tree_is_its(
     mirror: Mirror, origin: Repository, work: Repository
 ) -> None:

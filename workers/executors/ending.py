@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 
 from django.utils import timezone
@@ -17,8 +16,6 @@ from workers.executors.publish import BUNDLE_CAP
 from workers.executors.specs import spec_for
 from workers.failpoints import failpoint
 from workers.toolbox import Toolbox
-
-logger = logging.getLogger(__name__)
 
 # A room that is gone was saved before; what git cannot read, pack or vouch for is not kept, or a session could refuse to end for ever.
 _NOT_TO_BE_SAVED = frozenset({"no-workspace", "not-prepared", "workspace-broken", "too-large", "bad-bundle"})
@@ -60,16 +57,13 @@ def _take_down(session: Session, tools: Toolbox) -> None:
 
 
 def _before_remove(session: Session, tools: Toolbox) -> None:
-    """The workflow's last hook, with the agent stopped and its work in place. A host that takes no more runs of the session has fenced it."""
+    """The workflow's last hook, with the agent stopped and its work in place."""
     workspace = Workspace.objects.filter(session=session, state=Workspace.State.READY).first()
     if workspace is None or not hooks_of(session).before_remove.strip():
         return
     for turn in session.turns.filter(ended_at__isnull=True, started_at__isnull=False):
         tools.host(session.host).stop(turn.run_id)
-    try:
-        must_be_over(session, HookRun.Hook.BEFORE_REMOVE, 0, tools)
-    except Refused as refused:
-        logger.info("no hook before the end", extra={"session": session.pk, "why": str(refused)})
+    must_be_over(session, HookRun.Hook.BEFORE_REMOVE, 0, tools)
 
 
 def _saving(session: Session, save: Callable[[], None]) -> None:

@@ -14,7 +14,7 @@ from orchestrator.ports import Host, Refused, Run, WorkspaceSpec
 from orchestrator.services import observations, sessions
 from orchestrator.services.fleet import history_of
 from orchestrator.services.workflows import briefs
-from workers.executors.hooks import hooks_of, named
+from workers.executors.hooks import WITHIN, deadline_of, hooks_of, named, seconds
 from workers.executors.specs import bring, environment_of, must_stand, spec_for
 from workers.failpoints import failpoint
 from workers.git.program import Deadline
@@ -73,7 +73,8 @@ def _setup(session: Session, workspace: str, mirror: str, host: Host) -> Run:
     project, hooks = session.task.project, hooks_of(session)
     lines = ["set -e", *(f"echo {shlex.quote('$ ' + command)}\n{command}" for command in project.post_create)]
     if hooks.after_create.strip():
-        lines.append(f"exec /bin/sh -lc {shlex.quote(hooks.after_create)}")
+        words = (WITHIN, "hook", seconds(hooks.timeout), hooks.after_create)
+        lines.append(f"exec /bin/sh -c {shlex.join(words)}")
     return Run(
         id=observations.setup_run(session),
         fence=session.fence,
@@ -91,4 +92,4 @@ def _deadline(session: Session, host: Host) -> float | None:
     """A hook alone has its time; postCreate may take what it needs."""
     if session.task.project.post_create:
         return None
-    return host.facts().boottime + hooks_of(session).timeout.total_seconds()
+    return deadline_of(session, host, hooks_of(session).timeout)

@@ -63,6 +63,7 @@ def merge(action: Merge, task_id: int, tools: Toolbox) -> Mapping[str, object]:
         and pull.state == "open"
         and (ready is None or ready.hold is not Hold.HELD or pull.head_sha != action.head_sha)
     ):
+        scm.withdraw(pull.number, head_sha=action.head_sha)
         raise Refused(f"{action.head_sha[:10]} is not approved and green any more", code="overtaken")
     if pull is None:
         raise Refused(f"{task} has no pull request", code="overtaken")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from orchestrator.models import Host, Project, Session, Workspace
 from orchestrator.ports import Host as HostPort
 from orchestrator.ports import Unavailable, WorkspaceSpec
@@ -55,6 +57,15 @@ def _source(host: Host, project: Project, tools: Toolbox) -> Source:
 def environment_of(project: Project) -> dict[str, str]:
     """The project's own environment for what runs in its workspaces: ${NAME} is read where it is used. Refused code: `secret-missing`."""
     return {str(key): str(value) for key, value in resolved(project.env, of=f"env of {project.key}").items()}
+
+
+def renewed_deadline(session: Session) -> float | None:
+    """When the guard stops the run unless it is renewed: on the host's own clock. An agent of this machine needs none, since nobody
+    succeeds it elsewhere while the machine is away."""
+    span: timedelta | None = session.task.project.reassign_after
+    if session.host.kind == Host.Kind.LOCAL or span is None:
+        return None
+    return float(session.host.facts.get("boottime", 0)) + span.total_seconds()
 
 
 def must_stand(workspace: Workspace, host: HostPort) -> None:

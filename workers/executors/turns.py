@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Mapping
-from datetime import timedelta
 from pathlib import Path
 
 from django.utils import timezone
@@ -18,7 +17,7 @@ from orchestrator.ports import Host as HostPort
 from orchestrator.services import sessions, telling
 from workers.executors.hooks import must_succeed
 from workers.executors.issues import must_be_active
-from workers.executors.specs import bring, environment_of, mirror_on, spec_for
+from workers.executors.specs import bring, environment_of, mirror_on, renewed_deadline, spec_for
 from workers.failpoints import failpoint
 from workers.toolbox import Toolbox, sandbox_for
 
@@ -136,7 +135,7 @@ def _run(session: Session, turn: Turn, launch: Launch, tools: Toolbox, host: Hos
         files=launch.files,
         sandbox=sandbox_for(project, session.host),
         readonly=(mirror, *project.symlinks.values(), *_programs(launch.argv, session.host, host)),
-        deadline=_deadline(session),
+        deadline=renewed_deadline(session),
     )
 
 
@@ -149,15 +148,6 @@ def _programs(argv: tuple[str, ...], row: Host, host: HostPort) -> tuple[str, ..
         argv=("/bin/sh", "-c", 'for path; do [ ! -e "$path" ] || printf "%s\\0" "$path"; done', "sh", *named)
     )
     return tuple(path for path in host.command(look_up, timeout=10).stdout.decode().split("\0") if path)
-
-
-def _deadline(session: Session) -> float | None:
-    """When the guard stops the run unless it is renewed: on the host's own clock. An agent of this machine needs none, since nobody
-    succeeds it elsewhere while the machine is away."""
-    span: timedelta | None = session.task.project.reassign_after
-    if session.host.kind == Host.Kind.LOCAL or span is None:
-        return None
-    return float(session.host.facts.get("boottime", 0)) + span.total_seconds()
 
 
 def stop_agent(action: StopAgent, task_id: int, tools: Toolbox) -> Mapping[str, object]:

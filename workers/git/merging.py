@@ -8,8 +8,9 @@ from datetime import datetime
 from orchestrator.domain.naming import valid_sha
 from orchestrator.ports import Refused
 from workers.git.program import Deadline, Git, failure
+from workers.git.rebasing import rebased
 
-METHODS = ("merge", "squash")
+METHODS = ("merge", "squash", "rebase")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +38,7 @@ def conflicts(git: Git, *, base: str, head: str, timeout: float) -> tuple[str, .
 def merge_commit(
     git: Git, *, base: str, head: str, method: str, message: str, at: datetime, author: Person, timeout: float
 ) -> str:
-    """Make the commit that merges `head` into `base` and answer its id: the same id for the same arguments, so that trying again is safe.
+    """Make the commit that merges `head` into `base` (or the commits, when they are rebased) and answer its id: the same id for the same arguments, so that trying again is safe.
 
     Refused codes: `conflict` (evidence: files), `not-allowed` for an unknown method.
     """
@@ -50,14 +51,14 @@ def merge_commit(
         raise Refused(sentence, code="conflict", evidence={"files": list(attempt.conflicts)})
     parents = (base, head) if method == "merge" else (base,)
     date = f"{int(at.timestamp())} +0000"
-    env = {
-        "GIT_AUTHOR_NAME": author.name,
-        "GIT_AUTHOR_EMAIL": author.email,
-        "GIT_AUTHOR_DATE": date,
+    committer = {
         "GIT_COMMITTER_NAME": ORCHESTRATOR.name,
         "GIT_COMMITTER_EMAIL": ORCHESTRATOR.email,
         "GIT_COMMITTER_DATE": date,
     }
+    env = {"GIT_AUTHOR_NAME": author.name, "GIT_AUTHOR_EMAIL": author.email, "GIT_AUTHOR_DATE": date, **committer}
+    if method == "rebase":
+        return rebased(git, base=base, head=head, committer=env, deadline=deadline)
     args = [option for parent in parents for option in ("-p", parent)]
     writer = Git(git.repository, settings=git.settings, env={**git.env, **env})
     return writer.must("commit-tree", *args, "-F", "-", attempt.tree, timeout=deadline.left(), stdin=message.encode())

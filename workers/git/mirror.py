@@ -213,7 +213,7 @@ class Mirror:
         author: Person = ORCHESTRATOR,
         timeout: float = 30,
     ) -> str:
-        """Make the commit that merges `head_sha` into `base_sha` by `merge` or `squash`. Refused codes: `conflict`, `not-allowed`."""
+        """Make the commit that merges `head_sha` into `base_sha` by `merge`, `squash` or `rebase`. Refused codes: `conflict`, `not-allowed`."""
         return merging.merge_commit(
             self._git(),
             base=base_sha,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from orchestrator.domain.budgets import MEASURES, Span
 from orchestrator.domain.durations import format_duration
 from orchestrator.domain.naming import slug
 from orchestrator.models import Project
@@ -45,6 +46,7 @@ KEYS: Mapping[str, str] = {
     "warm_workspaces": "warmWorkspaces",
     "paused": "paused",
     "escalation": "escalation",
+    "budget": "budget",
 }
 COLUMNS = (*KEYS, "auto_cleanup", "cleanup_grace", "checkout")
 
@@ -61,6 +63,8 @@ def columns_of(shape: ProjectShape, raw: Mapping[str, Any], top: FileShape) -> C
         found["scm"] = _scm(shape, raw)
     if shape.escalation is not None:
         found["escalation"] = dict(raw["escalation"])
+    if shape.scm is not None and shape.scm.merge_method is not None and shape.merge_method is None:
+        found["merge_method"] = shape.scm.merge_method
     if shape.env is not None:
         found["env"] = _environment(shape.env, raw["env"])
     if shape.symlinks is not None:
@@ -153,12 +157,25 @@ def _from_defaults(shape: ProjectShape, top: FileShape) -> Columns:
         for name in ("reassign_after", "sandbox"):
             if source is not None and name in source.model_fields_set:
                 found[name] = getattr(source, name)
+    found |= _budget(shape, top)
     for life in (top.lifecycle, shape.lifecycle):
         if life is not None and life.auto_cleanup_on_merge is not None:
             found["auto_cleanup"] = life.auto_cleanup_on_merge
         if life is not None and life.merge_cleanup_idle_grace_ms is not None:
             found["cleanup_grace"] = life.merge_cleanup_idle_grace_ms
     return found
+
+
+def _budget(shape: ProjectShape, top: FileShape) -> Columns:
+    """Measure by measure: what a project says of a task, of itself and of a day, over what holds for all."""
+    said = [one.budget for one in (top.defaults, shape) if one is not None and one.budget is not None]
+    written: dict[str, dict[str, Any]] = {}
+    for budget in said:
+        for span in map(str, Span):
+            limit = getattr(budget, span)
+            measures = {name: getattr(limit, name) for name in MEASURES} if limit is not None else {}
+            written[span] = written.get(span, {}) | {name: one for name, one in measures.items() if one is not None}
+    return {"budget": {span: limit for span, limit in written.items() if limit}} if said else {}
 
 
 def _place(shape: ProjectShape) -> Columns:

@@ -10,6 +10,7 @@ from pydantic.alias_generators import to_camel
 
 from orchestrator.domain.escalating import Rung
 from orchestrator.domain.rules import Priority, Reply
+from orchestrator.models.project import MERGE_METHODS
 from orchestrator.ports import Sandbox
 from orchestrator.services import calling
 from orchestrator.services.configuration import values as read
@@ -22,6 +23,7 @@ Text = Annotated[str, PlainValidator(read.text)]
 Anything = Annotated[Any, PlainValidator(read.anything)]
 Mapping = Annotated[dict[str, Any], PlainValidator(read.mapping)]
 Duration = Annotated[timedelta, PlainValidator(read.duration)]
+MergeMethod = Annotated[str, PlainValidator(read.one_of(MERGE_METHODS))]
 PriorityName = Annotated[str, PlainValidator(read.one_of([str(word) for word in Priority]))]
 
 
@@ -89,6 +91,8 @@ class ScmShape(Shape):
     """The token for this forge, as ${NAME}."""
     bots: Lines | None = None
     """Accounts whose words are a bot's."""
+    merge_method: MergeMethod | None = None
+    """How pull requests are merged."""
     app: Mapping | None = None
     """A GitHub App: id, installation, privateKey."""
     webhook: Mapping | None = None
@@ -135,6 +139,28 @@ class EscalationShape(Shape):
     """Who is called, and after how long the next ones are called too."""
     quiet_hours: Annotated[Any, PlainValidator(_QUIET_HOURS)] = None
     """When only what is urgent is told."""
+
+
+class LimitShape(Shape):
+    """What may be used."""
+
+    cost: Annotated[Any, PlainValidator(read.cost)] | None = None
+    """USD."""
+    tokens: Annotated[Any, PlainValidator(read.tokens)] | None = None
+    """In and out together: a number, 200k, 2M."""
+    time: Annotated[str, PlainValidator(read.time)] | None = None
+    """For which agents are at work."""
+
+
+class BudgetShape(Shape):
+    """Of what how much may be used; see `domain.budgets`."""
+
+    task: LimitShape | None = None
+    """Each task."""
+    project: LimitShape | None = None
+    """All tasks of the project, ever."""
+    day: LimitShape | None = None
+    """All tasks of the project within a day (UTC)."""
 
 
 class Lifecycle(Shape):
@@ -191,7 +217,7 @@ class ProjectShape(Shape):
     """The level that runs require; absent: the best that works."""
     egress: Anything = None
     """Accepted, without effect here."""
-    merge_method: Annotated[str, PlainValidator(read.one_of(("merge", "squash")))] | None = None
+    merge_method: MergeMethod | None = None
     """How pull requests are merged."""
     max_sessions: Annotated[int, PlainValidator(read.whole(least=1, most=10_000))] | None = None
     """How many agents work on it at once."""
@@ -199,6 +225,8 @@ class ProjectShape(Shape):
     """How many workspaces are kept prepared."""
     paused: Flag | None = None
     """Nothing new is begun."""
+    budget: BudgetShape | None = None
+    """What agents may use of each task, of the project ever, and of a day."""
     lifecycle: Lifecycle | None = None
     """What happens after a merge."""
     escalation: EscalationShape | None = None
@@ -222,6 +250,8 @@ class Defaults(Shape):
     """How long a silent host keeps its sessions; never: for ever."""
     sandbox: Annotated[str, PlainValidator(read.one_of([str(word) for word in Sandbox]))] | None = None
     """The level that runs require; absent: the best that works."""
+    budget: BudgetShape | None = None
+    """What agents may use, in projects that do not say it."""
 
 
 class NotifierShape(Shape):

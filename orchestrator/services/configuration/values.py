@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
+from orchestrator.domain.budgets import parse_cost, parse_tokens
 from orchestrator.domain.durations import ACCEPTED_FORM, parse_duration
 from orchestrator.domain.naming import valid_branch
 from orchestrator.domain.rules import Reply
@@ -126,6 +127,27 @@ def duration(value: Any) -> timedelta:
 def duration_or_never(value: Any) -> timedelta | None:
     """The word `never` is None."""
     return None if value == "never" else duration(value)
+
+
+def _as_written(reader: Callable[[object], object], *, schema: Mapping[str, Any]) -> Kind:
+    """A value that is kept as it is written, once it can be read."""
+
+    def read(value: Any) -> Any:
+        reader(value)
+        return value
+
+    return Kind(read=read, schema=schema)
+
+
+cost = _as_written(parse_cost, schema={"type": ["number", "string"], "description": "USD"})
+tokens = _as_written(parse_tokens, schema={"type": ["integer", "string"], "description": "a number; 200k, 2M"})
+
+
+@shown_as(**_DURATION)
+def time(value: Any) -> str:
+    """`4h`, kept as it is written."""
+    duration(value)
+    return str(value)
 
 
 @shown_as(type="integer", minimum=0, maximum=10**10)

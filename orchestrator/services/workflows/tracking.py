@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 from orchestrator import doorbell
 from orchestrator.domain.issues import IssueFacts, Standing, Wanted, standing_of, state_of, to_dispatch, why_not
+from orchestrator.domain.prompts import one_line
 from orchestrator.domain.workflow import Workflow
 from orchestrator.models import Message, Project, ProjectWorkflow, PullRequest, Session, Task, TrackedIssue
 from orchestrator.services import events, tasks, workflow_settings
@@ -73,7 +74,9 @@ def seen(
     shown = {issue.id: issue for issue in (*candidates, *refreshed)}
     moved = [
         task_id
-        for tracked in TrackedIssue.objects.filter(project=poll.project, task__outcome="").order_by("task_id")
+        for tracked in TrackedIssue.objects.select_for_update(of=("self",))
+        .filter(project=poll.project, task__outcome="")
+        .order_by("task_id")
         if (task_id := _reconcile(tracked, shown.get(tracked.issue), poll, now=now)) is not None
     ]
     begun = [] if problem else _begin(candidates, poll, now=now)
@@ -92,7 +95,7 @@ def not_seen(*, project: Project, error: str, retry_at: datetime | None) -> None
 @transaction.atomic
 def refreshed(*, task_id: int, issue: IssueFacts | None, workflow: Workflow, now: datetime) -> str:
     """One issue, looked at right before its agent is set to work. Answers why it must not be; empty: nothing stands in the way."""
-    tracked = TrackedIssue.objects.select_related("project").get(task_id=task_id)
+    tracked = TrackedIssue.objects.select_for_update(of=("self",)).select_related("project").get(task_id=task_id)
     poll = Poll(project=tracked.project, workflow=workflow, open_ones=(tracked.issue,))
     _reconcile(tracked, issue, poll, now=now)
     tracked.refresh_from_db()
@@ -154,7 +157,7 @@ def _begin(candidates: Iterable[IssueFacts], poll: Poll, *, now: datetime) -> li
     for issue in to_dispatch(candidates, poll.wanted, claimed=known):
         task, new = tasks.submit(
             project=poll.project,
-            title=issue.title[: tasks.TITLE_LENGTH],
+            title=one_line(issue.title)[: tasks.TITLE_LENGTH] or f"Issue {issue.identifier}",
             body=issue.description[: tasks.TEXT_LENGTH],
             priority=_priority(issue),
             labels=[label[:60] for label in issue.labels if not label.startswith("host:")],

@@ -140,6 +140,9 @@ class LocalForge:
             raise
         return True
 
+    def withdraw(self, number: int, *, head_sha: str, timeout: float = 30) -> None:
+        """Nothing is queued here: a merge is done or is not."""
+
     def close(self, number: int, *, timeout: float = 30) -> None:
         """Close it unmerged; closing again does nothing."""
         del timeout

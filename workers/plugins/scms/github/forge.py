@@ -7,14 +7,14 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 from django.utils import timezone
 
-from orchestrator.models import Check, Project
+from orchestrator.models import Check, Project, QueuedMerge
 from orchestrator.ports import CheckSeen, Proposal, PullRequestSeen, PullState, Refused, Unavailable
 from workers.git.mirror import Mirror
 from workers.git.program import Deadline
@@ -26,6 +26,7 @@ from workers.plugins.scms.github.reading import Trust
 TOGETHER = 4  # queries under way at once
 LOGS_AT_ONCE = 10  # failing checks of one pull request whose logs are fetched in one look
 PAGES = 10  # of a hundred checks each
+QUEUE_LOOKS = timedelta(seconds=20)  # how often a head in the merge queue is looked at
 _QUEUED = re.compile(r"merge queue", re.IGNORECASE)
 _AGAIN = re.compile(r"base branch was modified|try the merge again", re.IGNORECASE)
 _EXISTS = re.compile(r"already exists", re.IGNORECASE)
@@ -333,16 +334,39 @@ class GitHubForge:
         if status == HTTPStatus.CONFLICT:
             raise Refused(f"the head of #{number} is not {head_sha[:10]} any more: {said}", code="head-moved")
         if _QUEUED.search(said):
-            self._enqueue(number, head_sha)
-            raise Unavailable(f"#{number} is in the merge queue of {self.project.default_branch}")
+            raise self._waiting_in_queue(number, head_sha)
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR or _AGAIN.search(said):
             raise Unavailable(f"#{number} could not be merged yet: {said}")
         raise Refused(f"GitHub does not merge #{number}: {said}", code="not-allowed")
 
-    def _enqueue(self, number: int, head_sha: str) -> None:
+    def _waiting_in_queue(self, number: int, head_sha: str) -> Unavailable:
+        """What is to be waited for: the head is in the queue, or is put there. Refused code `dequeued`: the queue gave this head up, which is
+        known by a removal that was not there when we put it in; whoever asks anew puts it in anew."""
         node = self._asked(queries.NODE, number=number)["pullRequest"]
+        removed = next(iter(node["timelineItems"]["nodes"]), {"id": "", "reason": ""})
+        ours, new = QueuedMerge.objects.get_or_create(
+            project=self.project, number=number, head_sha=head_sha, defaults={"removal": removed["id"]}
+        )
+        if node["mergeQueueEntry"] is None and not new and ours.removal != removed["id"]:
+            QueuedMerge.objects.filter(pk=ours.pk).update(removal=removed["id"])
+            why = str(removed["reason"] or "it does not say why").replace("_", " ").lower()
+            raise Refused(f"the merge queue of {self.project.default_branch} gave #{number} up: {why}", code="dequeued")
         if node["mergeQueueEntry"] is None:
             self.client.graphql(queries.ENQUEUE, {"pull": node["id"], "head": head_sha}, writes=True)
+        place = f", place {node['mergeQueueEntry']['position']}" if node["mergeQueueEntry"] else ""
+        words = f"#{number} is in the merge queue of {self.project.default_branch}{place}"
+        return Unavailable(words, retry_after=QUEUE_LOOKS, awaited=True)
+
+    def withdraw(self, number: int, *, head_sha: str, timeout: float = 30) -> None:
+        """Only what we put into the queue is taken from it, and asking again does nothing."""
+        del timeout
+        ours = QueuedMerge.objects.filter(project=self.project, number=number, head_sha=head_sha)
+        if not ours.exists():
+            return
+        node = self._asked(queries.NODE, number=number)["pullRequest"]
+        if node["mergeQueueEntry"] is not None:
+            self.client.graphql(queries.DEQUEUE, {"pull": node["id"]}, writes=True)
+        ours.delete()
 
     def close(self, number: int, *, timeout: float = 30) -> None:
         """Closing what is closed or merged does nothing."""

@@ -88,13 +88,23 @@ query ofBranch($owner: String!, $name: String!, $branch: String!, $base: String!
 NODE = """
 query node($owner: String!, $name: String!, $number: Int!) {
   repository(owner: $owner, name: $name) {
-    pullRequest(number: $number) { id mergeQueueEntry { id position } }
+    pullRequest(number: $number) {
+      id mergeQueueEntry { id position state }
+      timelineItems(last: 1, itemTypes: [REMOVED_FROM_MERGE_QUEUE_EVENT]) {
+        nodes { ... on RemovedFromMergeQueueEvent { id reason } }
+      }
+    }
   }
 }
 """
 ENQUEUE = """
 mutation enqueue($pull: ID!, $head: GitObjectID!) {
   enqueuePullRequest(input: {pullRequestId: $pull, expectedHeadOid: $head}) { mergeQueueEntry { id } }
+}
+"""
+DEQUEUE = """
+mutation dequeue($pull: ID!) {
+  dequeuePullRequest(input: {id: $pull}) { mergeQueueEntry { id } }
 }
 """
 RESOLVE = """
