@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils import timezone
 
 from orchestrator.domain import watching
@@ -15,7 +15,7 @@ from orchestrator.services import deliveries, forges, projects, pull_requests
 from workers import runner
 from workers.toolbox import Toolbox
 
-# What is due so soon comes along: looks of a project fall together, and cost the forge one question.
+# What is due so soon comes along, and what was rung for in passing: looks of a project fall together, and cost the forge one question.
 TOGETHER = timedelta(seconds=15)
 WRITES_FIRST = timedelta(seconds=5)  # between the end of a limit and the first look
 
@@ -23,11 +23,13 @@ WRITES_FIRST = timedelta(seconds=5)  # between the end of a limit and the first 
 def observe_due_pull_requests(tools: Toolbox) -> int:
     """Look at the pull requests that are due, one call per project, and decide where something moved."""
     now = timezone.now()
-    open_ones = PullRequest.objects.filter(state="open").select_related("project", "task")
-    due = open_ones.filter(Q(poll_at__isnull=True) | Q(poll_at__lte=now))
-    projects = {pull.project_id: pull.project for pull in due}
-    soon = Q(poll_at__isnull=True) | Q(poll_at__lte=now + TOGETHER)
-    return sum(_observe(project, list(open_ones.filter(soon, project=project)), tools) for project in projects.values())
+    open_ones = PullRequest.objects.filter(state="open")
+    due = open_ones.filter(Q(poll_at__isnull=True) | Q(poll_at__lte=now)).values_list("project", flat=True)
+    along = Q(poll_at__isnull=True) | Q(poll_at__lte=now + TOGETHER) | Q(rung_at__gt=F("observed_at"))
+    return sum(
+        _observe(project, list(open_ones.filter(along, project=project).select_related("task")), tools)
+        for project in Project.objects.filter(pk__in=list(due.distinct()))
+    )
 
 
 def _observe(project: Project, pulls: Sequence[PullRequest], tools: Toolbox) -> int:
@@ -57,17 +59,26 @@ def _observe(project: Project, pulls: Sequence[PullRequest], tools: Toolbox) -> 
 
 def _take_in(looked: Sequence[tuple[PullRequest, PullRequestSeen]], *, now: datetime) -> None:
     """What is new is recorded and decided on; the rest was only seen."""
-    moved = [(pull, seen) for pull, seen in looked if pull_requests.changed(pull=pull, seen=seen)]
-    ids = {pull.pk for pull, _ in moved}
-    still = [(pull, seen) for pull, seen in looked if pull.pk not in ids]
-    if still:
-        pull_requests.seen_unchanged(pulls=[pull for pull, _ in still], at=min(seen.observed_at for _, seen in still))
-    surprises = [pull for pull, seen in moved if pull.seen and pull_requests.told(pull=pull, seen=seen)]
+    news = [(pull, seen, pull_requests.News.of(pull, seen)) for pull, seen in looked]
+    surprises = [pull for pull, _, new in news if new.told and pull.seen]
     if surprises:
         pull_requests.untold(pulls=surprises, now=now)
-    for pull, seen in moved:
-        pull_requests.record(task=pull.task, seen=seen, now=now)
-        runner.decide_on(pull.task_id)
+    still: list[PullRequest] = []
+    moved: dict[tuple[str, bool | None], list[tuple[PullRequest, PullRequestSeen]]] = {}
+    for pull, seen, new in news:
+        if new.only_base and not seen.conflict_files and seen.mergeable is not False:
+            moved.setdefault((seen.base_sha, seen.mergeable), []).append((pull, seen))
+        elif new.told or new.rest or new.base:
+            pull_requests.record(task=pull.task, seen=seen, now=now)
+            runner.decide_on(pull.task_id)
+        else:
+            still.append(pull)
+    for alike in moved.values():
+        pull_requests.base_moved(pulls=[pull for pull, _ in alike], seen=alike[0][1], now=now)
+        for pull, _ in alike:
+            runner.decide_on(pull.task_id)
+    if still:
+        pull_requests.seen_unchanged(pulls=still, at=min(seen.observed_at for _, seen in looked))
 
 
 def _look_again_later(
@@ -83,17 +94,18 @@ def _look_again_later(
     spans: dict[timedelta, list[int]] = {}
     for seen in found:
         pull = by_number[seen.number]
-        spans.setdefault(_span(pull, seen, rung=rung, now=now), []).append(pull.pk)
+        spans.setdefault(_span(project, pull, seen, rung=rung, now=now), []).append(pull.pk)
     quiet = Q(rung_at__isnull=True) | Q(rung_at__lt=now)
     for span, ids in spans.items():
-        PullRequest.objects.filter(quiet, pk__in=ids, poll_at=held).update(poll_at=now + span)
+        at = watching.next_look(span, now=now, project=project.pk)
+        PullRequest.objects.filter(quiet, pk__in=ids, poll_at=held).update(poll_at=at)
 
 
-def _span(pull: PullRequest, seen: PullRequestSeen, *, rung: bool, now: datetime) -> timedelta:
+def _span(project: Project, pull: PullRequest, seen: PullRequestSeen, *, rung: bool, now: datetime) -> timedelta:
     words = [*(one.submitted_at for one in seen.reviews), *(one.created_at for one in seen.comments)]
     pushed = pull.head_since if pull.head_sha == seen.head_sha else now
     return watching.look_again_after(
-        own=pull.project.scm.get("plugin", "local") == "local",
+        own=project.scm.get("plugin", "local") == "local",
         rung=rung,
         unknown=seen.state is PullState.OPEN and seen.mergeable is None,
         running=any(check.status != "completed" for check in seen.checks),

@@ -3,7 +3,7 @@ webhooks ring, a look comes with the ring, and the others only find what a lost 
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 OWN = timedelta(seconds=30)  # the built-in forge, which costs nobody anything
 HOT, WARM, COLD = timedelta(seconds=30), timedelta(minutes=2), timedelta(minutes=15)
@@ -11,11 +11,13 @@ JUST_NOW = timedelta(minutes=10)
 FOR_LONG = timedelta(days=1)
 
 
+_ORIGIN = datetime(2000, 1, 1, tzinfo=UTC)
 RUNG_WITHIN = timedelta(days=2)  # webhooks of which nothing was heard for longer may have been taken away
 BELL_IS_LATE = timedelta(minutes=2)  # what a look saw is told of within so long, else its webhook was lost
 DISTRUST = timedelta(hours=3)  # for so long after a lost one, looks go by themselves again
-# After a ring. What somebody waits for is looked at now; what only goes on is looked at together with what else happens soon.
-SOON = timedelta(seconds=30)
+# After a ring. What somebody waits for is looked at now; what only goes on is looked at together with that, or else by then.
+IN_A_ROW = timedelta(seconds=5)
+IN_PASSING = timedelta(minutes=5)
 
 
 def look_again_after(*, own: bool, rung: bool, unknown: bool, running: bool, quiet_for: timedelta) -> timedelta:
@@ -23,13 +25,21 @@ def look_again_after(*, own: bool, rung: bool, unknown: bool, running: bool, qui
     checks run. `quiet_for`: how long nobody has pushed or said anything."""
     if own:
         return OWN
-    if unknown:
+    if unknown and not (rung and running):  # while checks run, nobody merges
         return HOT
     if rung:
         return COLD
     if running or quiet_for < JUST_NOW:
         return HOT
     return COLD if quiet_for >= FOR_LONG else WARM
+
+
+def next_look(span: timedelta, *, now: datetime, project: int) -> datetime:
+    """When a look that is due after `span` is made: those that have time fall on the same moments in a project, and are one question."""
+    if span < WARM:
+        return now + span
+    shift = timedelta(seconds=project * 37 % span.total_seconds())  # not all projects at once
+    return now + span - (now - _ORIGIN - shift) % span
 
 
 def rings(*, rung_at: datetime | None, missed_at: datetime | None, now: datetime) -> bool:

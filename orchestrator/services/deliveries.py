@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Q, QuerySet, Value
-from django.db.models.functions import Coalesce, Least
+from django.db.models import DateTimeField, ExpressionWrapper, F, Q, QuerySet, Value
+from django.db.models.functions import Coalesce, Greatest, Least
 
 from orchestrator import doorbell
 from orchestrator.domain import watching
@@ -59,7 +59,7 @@ def take_in(
     projects = [project for project in _projects(repository) if speaks_for in {None, project}]
     meant = PullRequest.objects.filter(_meant(payload), project__in=projects, state="open")
     urgent = _urgent(event, payload)
-    row.looked_at = _ring(meant, by=now if urgent else now + watching.SOON, now=now)
+    row.looked_at = _ring(meant, by=now if urgent else now + watching.IN_PASSING, now=now)
     row.save(update_fields=["looked_at"])
     Project.objects.filter(_rung_before(now), pk__in=[project.pk for project in projects]).update(rung_at=now)
     if row.looked_at and urgent:
@@ -83,7 +83,11 @@ def rings(*, project: Project, now: datetime) -> bool:
 def _ring(meant: QuerySet[PullRequest], *, by: datetime, now: datetime) -> int:
     """Let these be looked at by then at the latest. What a look saw before its bell rang was told after all."""
     meant.filter(untold_at__gt=now - watching.BELL_IS_LATE).update(untold_at=None)
-    return meant.update(rung_at=now, poll_at=Least(Coalesce("poll_at", Value(now)), Value(by)))
+    # What one act rings for in a row is looked at once more, and not once for each.
+    gathered = Greatest(
+        Value(by), ExpressionWrapper(F("observed_at") + watching.IN_A_ROW, output_field=DateTimeField())
+    )
+    return meant.update(rung_at=now, poll_at=Least(Coalesce("poll_at", Value(now)), gathered))
 
 
 def _rung_before(now: datetime) -> Q:
@@ -101,7 +105,7 @@ def _urgent(event: str, payload: Mapping[str, Any]) -> bool:
     if event in {"check_suite", "workflow_run"}:
         return action == "completed"
     if event == "pull_request":
-        return action not in {"synchronize", "edited", "labeled", "unlabeled", "assigned", "review_requested"}
+        return action in {"closed", "reopened"}
     return event not in {"push", "status"} or payload.get("state") in {"failure", "error"}
 
 

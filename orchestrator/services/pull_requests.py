@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import transaction
@@ -32,37 +33,38 @@ def record(*, task: Task, seen: PullRequestSeen, now: datetime) -> PullRequest:
         pull.head_since = now
     if pull.state != seen.state and pull.pk is not None:
         events.record(kind=f"pull_request.{seen.state}", text=f"!{seen.number} is {seen.state}", task=task, at=now)
+    known = pull.seen == digest(seen)
     _copy(pull, seen, now=now)
     pull.save()
-    for check in seen.checks:
-        _record_check(pull, check)
-    _record_words(pull, seen)
+    if not known:  # else it is another base, or whether it can be merged
+        for check in seen.checks:
+            _record_check(pull, check)
+        _record_words(pull, seen)
     Task.objects.filter(pk=task.pk).update(wake_at=now, version=F("version") + 1)
     return pull
 
 
-def changed(*, pull: PullRequest, seen: PullRequestSeen) -> bool:
-    """Whether a look showed anything that the row does not say."""
-    return told(pull=pull, seen=seen) or (
-        pull.head_sha,
-        pull.base_sha,
-        pull.state,
-        pull.mergeable,
-        pull.required_checks,
-        pull.seen,
-    ) != (
-        seen.head_sha,
-        seen.base_sha,
-        seen.state,
-        seen.mergeable,
-        list(seen.required_checks) if seen.required_checks is not None else None,
-        digest(seen),
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class News:
+    """What a look showed that a row does not say."""
 
+    told: bool  # of which a webhook tells: a push, an end, a check, or words
+    rest: bool  # a log that was fetched, a check that is demanded, that it ended
+    base: bool  # another base, or whether it can be merged into it
 
-def told(*, pull: PullRequest, seen: PullRequestSeen) -> bool:
-    """Whether a look showed something of which a webhook tells: a push, an end, a check, or words."""
-    return pull.seen.partition(" ")[0] != digest(seen).partition(" ")[0]
+    @classmethod
+    def of(cls, pull: PullRequest, seen: PullRequestSeen) -> News:
+        now, known = digest(seen), pull.seen
+        required = list(seen.required_checks) if seen.required_checks is not None else None
+        return cls(
+            told=known.partition(" ")[0] != now.partition(" ")[0] or pull.head_sha != seen.head_sha,
+            rest=(known, pull.state, pull.required_checks) != (now, seen.state, required),
+            base=(pull.base_sha, pull.mergeable) != (seen.base_sha, seen.mergeable),
+        )
+
+    @property
+    def only_base(self) -> bool:
+        return self.base and not self.told and not self.rest
 
 
 def digest(seen: PullRequestSeen) -> str:
@@ -74,6 +76,19 @@ def digest(seen: PullRequestSeen) -> str:
     ]
     facts = repr((seen.head_sha, seen.state.value, checks, words))
     return f"{hashlib.sha256(facts.encode()).hexdigest()[:40]} {sum(bool(one.failing_log) for one in seen.checks)}"
+
+
+@transaction.atomic
+def base_moved(*, pulls: Sequence[PullRequest], seen: PullRequestSeen, now: datetime) -> None:
+    """What `record` does, for all those at once of which a look showed nothing new but the same base and the same answer to whether they can
+    be merged. A commit on the base branch makes it so for every open pull request."""
+    tasks = Task.objects.select_for_update(of=("self",), no_key=True).filter(pk__in=[pull.task_id for pull in pulls])
+    ids = list(tasks.order_by("pk").values_list("pk", flat=True))
+    rows = PullRequest.objects.filter(pk__in=[pull.pk for pull in pulls], state="open")
+    rows.filter(observed_at__lte=seen.observed_at).update(
+        base_sha=seen.base_sha, mergeable=seen.mergeable, conflict_files=[], observed_at=seen.observed_at
+    )
+    Task.objects.filter(pk__in=ids).update(wake_at=now, version=F("version") + 1)
 
 
 @transaction.atomic

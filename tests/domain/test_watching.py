@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orchestrator.domain.watching import COLD, DISTRUST, HOT, OWN, RUNG_WITHIN, WARM, look_again_after, rings
+from orchestrator.domain.watching import COLD, DISTRUST, HOT, OWN, RUNG_WITHIN, WARM, look_again_after, next_look, rings
 
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -29,7 +29,7 @@ def test_what_moves_is_looked_at_most(*, running: bool, unknown: bool, quiet_for
 
 
 @pytest.mark.parametrize(
-    ("running", "unknown", "after"), [(True, False, COLD), (False, False, COLD), (True, True, HOT)]
+    ("running", "unknown", "after"), [(True, False, COLD), (False, False, COLD), (True, True, COLD), (False, True, HOT)]
 )
 def test_where_webhooks_ring_only_that_is_looked_for_of_which_they_do_not_tell(
     *, running: bool, unknown: bool, after: timedelta
@@ -55,3 +55,18 @@ def test_webhooks_are_relied_on_while_they_come_and_none_is_missed(
     *, rung_at: datetime | None, missed_at: datetime | None, relied_on: bool
 ) -> None:
     assert rings(rung_at=rung_at, missed_at=missed_at, now=NOW) is relied_on
+
+
+@pytest.mark.parametrize("span", [WARM, COLD])
+def test_looks_that_have_time_fall_on_the_same_moment_in_a_project(span: timedelta) -> None:
+    moments = {
+        next_look(span, now=NOW + timedelta(seconds=n), project=7) for n in range(0, int(span.total_seconds()), 10)
+    }
+    assert len(moments) == 2
+    assert max(moments) - min(moments) == span
+    assert all(NOW < next_look(span, now=NOW, project=n) <= NOW + span for n in range(100))
+    assert len({next_look(span, now=NOW, project=n) for n in range(10)}) == 10
+
+
+def test_what_is_hot_is_looked_at_in_its_own_time() -> None:
+    assert next_look(HOT, now=NOW, project=7) == NOW + HOT

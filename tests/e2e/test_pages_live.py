@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,10 +14,12 @@ from django.test import Client
 from django.utils import timezone
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from aoweb.dashboard import hub
 from aoweb.dashboard.cards import GALLERY
 from orchestrator import doorbell
 from orchestrator.domain.status import TaskStatus
 from orchestrator.models import Host, JournalChunk, Message, Project, Role, Task, Turn
+from orchestrator.services import forges
 from tests.web import claude_scene, scenes
 from tests.web.serving import Web, served
 from tests.web.test_markup import PAYLOADS, hostile, in_every_line
@@ -279,3 +282,18 @@ def test_t13_payloads_run_nowhere_in_a_browser(page: Page, web: Web, ada: User, 
             expect(page.locator("#tail-text .entry").last).to_be_visible()
         Task.objects.all().delete()
     assert (spoken, asked) == ([], [])
+
+
+def test_f15_an_open_board_says_that_the_forge_asks_for_patience_and_stops_saying_it(
+    page: Page, web: Web, shop: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "CHECK", 0.5)
+    Project.objects.filter(pk=shop.pk).update(scm={"plugin": "github"})
+    page.goto(web.url)
+    live(page)
+    until = timezone.now() + timedelta(seconds=4)
+    forges.limited(project=Project.objects.get(pk=shop.pk), until=until, writes_go_on=False)
+    trouble = page.locator("#trouble")
+    expect(trouble).to_contain_text(f"GitHub asks for patience until {until:%H:%M:%S} UTC")
+    expect(trouble).to_be_empty()
+    assert timezone.now() >= until

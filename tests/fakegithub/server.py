@@ -128,6 +128,8 @@ class FakeGitHub:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # an answer is two writes, and the second would wait for 40 ms
+    wbufsize = -1
     github: FakeGitHub
 
     def log_message(self, *_: object) -> None:
@@ -169,6 +171,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
+        self.wfile.flush()
 
     def _say_json(self, status: int, body: Any, headers: Headers) -> None:
         self._say(status, b"" if body is None else json.dumps(body).encode(), headers)
@@ -278,7 +281,8 @@ class _Handler(BaseHTTPRequestHandler):
         """Where logs really lie: another's place, which must not be shown our token."""
         if self.headers.get("authorization"):
             self.github.judge.offences.append("a token was sent to where the logs lie")
-        run = self.github.world.checks[check]
+        worlds = (one.world for one in (self.github, *self.github.neighbours.values()))
+        run = next(world.checks[check] for world in worlds if check in world.checks)
         self._say(200, run.log.encode(), [], "text/plain; charset=utf-8")
 
     # --- git ---

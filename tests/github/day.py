@@ -62,6 +62,7 @@ class Bill:
     calls: list[int] = field(default_factory=list)
     late: dict[str, list[float]] = field(default_factory=dict)
     writes: int = 0
+    points_of_writes: int = 0
     starved: list[str] = field(default_factory=list)
     refused: int = 0
     unseen: int = 0
@@ -294,11 +295,14 @@ class Day:
     def _write(self, kind: str, write: Callable[[], Any]) -> Any:
         self.bill.writes += 1
         self.bill.happened[kind] += 1
+        spent, _ = self._spent()
         try:
             return write()
         except Unavailable as error:
             self.bill.starved.append(f"{self.now:%H:%M} {kind}: {error}")
             return None
+        finally:
+            self.bill.points_of_writes += self._spent()[0] - spent
 
     # --- how late it is seen ---
 
@@ -350,7 +354,7 @@ def lived(folder: Path, github: FakeGitHub, *, pulls: int, hours: float, with_we
     """What so many hours of so many open pull requests cost."""
     chance, found = random.Random(7), repositories(github, max(1, pulls // EACH))
     with _moved(begin) as day_of:
-        places = [_place(folder, one, n) for n, one in enumerate(found)]
+        places = [_place(folder, one, f"{'rung' if with_webhooks else 'polled'}-{n}") for n, one in enumerate(found)]
         day = Day(github, places, Bill(pulls), with_webhooks)
         day_of(day)
         day.now = begin
@@ -359,6 +363,7 @@ def lived(folder: Path, github: FakeGitHub, *, pulls: int, hours: float, with_we
             if with_webhooks:
                 Project.objects.filter(pk=place.project.pk).update(rung_at=begin)
         day.live(hours, begin=begin)
+        PullRequest.objects.filter(project__in=[place.project for place in places]).update(state="closed")
     assert github.judge.offences == []
     return day.bill
 
@@ -389,17 +394,17 @@ def _moved(begin: datetime) -> Iterator[Callable[[Day], None]]:
     people.MEMORY.forget()
 
 
-def _place(folder: Path, github: FakeGitHub, n: int) -> Place:
+def _place(folder: Path, github: FakeGitHub, key: str) -> Place:
     project = Project.objects.create(
-        key=f"busy-{n}",
-        name=f"busy-{n}",
+        key=key,
+        name=key,
         remote=github.clone_url,
         default_branch="main",
         session_prefix="b",
         agent="command",
         scm={"plugin": "github", "apiUrl": github.base, "token": "${ACME_TOKEN}"},
     )
-    mirror = Mirror(path=folder / f"mirror-{n}.git", remote_url=str(github.world.git_dir))
+    mirror = Mirror(path=folder / f"mirror-{key}.git", remote_url=str(github.world.git_dir))
     project.base_sha = mirror.create(base_branch="main")
     project.save()
     return Place(github, project, forge(project, mirror=mirror, token=lambda: ROBOT_TOKEN))

@@ -275,6 +275,7 @@ def test_the_words_of_threads_are_asked_for_only_where_something_moved(scene: Sc
     world.people["grace"] = "write"
     world.review("grace", number, "COMMENTED", "", [("calc.py", 2, "why?")])
     thread = next(iter(world.threads))
+    world.pulls[number].updated_at = "2026-01-05T12:00:00Z"
     assert [(c.body, c.path, c.line, c.thread, c.resolved) for c in look(scene, number).comments] == [
         ("why?", "calc.py", 2, thread, False)
     ]
@@ -284,6 +285,13 @@ def test_the_words_of_threads_are_asked_for_only_where_something_moved(scene: Sc
     world.reply("grace", thread, "and this?")
     world.resolve(thread)
     assert [(c.body, c.resolved) for c in look(scene, number).comments] == [("why?", True), ("and this?", True)]
+    # GitHub writes instants to the second: what comes within the same one looks as old as what was there.
+    world.reply("grace", thread, "and that?")
+    world.pulls[number].updated_at = same = world.pulls[number].updated_at
+    assert len(look(scene, number).comments) == 3
+    world.reply("grace", thread, "one more?")
+    world.pulls[number].updated_at = same
+    assert len(look(scene, number).comments) == 4
 
 
 # --- merging ---

@@ -161,6 +161,18 @@ def slay(find: Callable[[], list[Process]], *, patience: float = 5.0) -> bool:
     return True
 
 
+def childless() -> bool:
+    """Collect the children that have ended; whether there is none left. Of what a reaper's child has started nothing is left then, because
+    everything that outlives its parent becomes the reaper's own: the kernel knows, and the whole table need not be read."""
+    while True:
+        try:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return True
+        if pid == 0:
+            return False
+
+
 def reap() -> dict[int, int]:
     """Collect every child that has ended: pid -> wait status."""
     done: dict[int, int] = {}

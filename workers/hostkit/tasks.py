@@ -300,10 +300,12 @@ def _attend(call: Call, program: int, stdin: bytes, feeding: int, outputs: list[
             raise Unavailable("the caller is gone")
         if time.monotonic() >= call.until:
             raise Unavailable(f"{call.content['command']['argv'][:1]} took too long and was killed")
-    processes.slay(lambda: processes.descendants([os.getpid()]))
+    status = os.waitpid(program, 0)[1]
+    if not processes.childless():
+        processes.slay(lambda: processes.descendants([os.getpid()]))
     for output in reading.values():
         output.take()
-    return os.waitpid(program, 0)[1]
+    return status
 
 
 def _feed(feeding: int, waiting: memoryview) -> memoryview:

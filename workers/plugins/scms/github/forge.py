@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +25,7 @@ from workers.plugins.scms.github.client import Client
 from workers.plugins.scms.github.glances import Glances
 from workers.plugins.scms.github.reading import Trust
 
-TOGETHER = 4  # queries under way at once
+TOGETHER = 8  # queries of a process under way at once, beside those of the threads that look
 LOGS_AT_ONCE = 10  # failing checks of one pull request whose logs are fetched in one look
 PAGES = 10  # of a hundred checks each
 QUEUE_LOOKS = timedelta(seconds=20)  # how often a head in the merge queue is looked at
@@ -111,8 +113,8 @@ class GitHubForge:
         ask = partial(self._asked, base=f"refs/heads/{self.project.default_branch}")
         if len(asked) < 2:
             return [ask(query) for query in asked]
-        with ThreadPoolExecutor(min(len(asked), TOGETHER), "github") as pool:
-            return list(pool.map(ask, asked))
+        others = [_askers().submit(ask, query) for query in asked[1:]]
+        return [ask(asked[0]), *(other.result() for other in others)]
 
     def _seen(
         self, numbers: Sequence[int], repository: Mapping[str, Any], deadline: Deadline, *, at: datetime
@@ -210,6 +212,8 @@ class GitHubForge:
 
     def _known_logs(self, failed: Sequence[CheckSeen]) -> dict[str, str]:
         """A log does not change once its check is over: it is fetched once, by whoever looks first."""
+        if not failed:
+            return {}
         rows = Check.objects.filter(
             pull_request__project=self.project, external_id__in=[check.id for check in failed]
         ).exclude(failing_log="")
@@ -225,9 +229,12 @@ class GitHubForge:
         moved: dict[str, int] = {}
         for number, node in nodes.items():
             listed = node["reviewThreads"]["nodes"]
+            if all("comments" in thread for thread in listed):
+                found[number] = listed
+                continue
             known = _THREADS.known(self._key(number), _signature(node))
-            if known is not None or not listed:
-                found[number] = known or ()
+            if known is not None:
+                found[number] = known
             else:
                 moved |= {str(thread["id"]): number for thread in listed}
         fresh: dict[int, list[Mapping[str, Any]]] = {number: [] for number in moved.values()}
@@ -432,6 +439,16 @@ class GitHubForge:
             if len(answer.body) < 100:
                 return False
         return False
+
+
+@functools.cache
+def _askers_of(_process: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(TOGETHER, "github")
+
+
+def _askers() -> ThreadPoolExecutor:
+    """Threads that stay, because each keeps its connection to GitHub. One that forks has its own."""
+    return _askers_of(os.getpid())
 
 
 def _batches(numbers: Sequence[int], size: int) -> list[Sequence[int]]:

@@ -102,8 +102,6 @@ def _required(client: Client, branch: str) -> tuple[str, ...] | None:
 def viewer(client: Client) -> str:
     """Who we are there, as authors are called: an app without the mark of one."""
     login = str(
-        MEMORY.recall(
-            ("viewer", client.api_url, client.named), lambda: client.graphql(queries.VIEWER, {})["viewer"]["login"]
-        )
+        MEMORY.recall(("viewer", client.budget.name), lambda: client.graphql(queries.VIEWER, {})["viewer"]["login"])
     )
     return login.removesuffix("[bot]")

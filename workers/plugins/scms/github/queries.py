@@ -30,15 +30,20 @@ fragment pull on PullRequest {
   reviews(last: 100) {
     nodes { fullDatabaseId state body submittedAt author { login __typename } commit { oid } }
   }
-  reviewThreads(first: 100) {
-    nodes { id isResolved path line }
-  }
+  reviewThreads(first: 100) { nodes { id isResolved path line ...words } }
   statusCheckRollup {
     commit { oid }
     contexts(first: 100) { ...counts pageInfo { hasNextPage endCursor } nodes { ...context } }
   }
 }
 """
+# Threads with words are a hundred connections: of one pull request they come along for the same point, of many they are asked for where they are new.
+_WORDS = """
+fragment words on PullRequestReviewThread {
+  comments(last: 50) { nodes { fullDatabaseId body createdAt author { login __typename } } }
+}
+"""
+_NO_WORDS = "fragment words on PullRequestReviewThread { __typename }"
 _CONTEXT = """
 fragment context on StatusCheckRollupContext {
   __typename
@@ -49,6 +54,16 @@ fragment context on StatusCheckRollupContext {
   ... on StatusContext { id context state targetUrl description createdAt }
 }
 """
+THREADS = (
+    """
+query threads($ids: [ID!]!) {
+  nodes(ids: $ids) {
+    ... on PullRequestReviewThread { id isResolved path line ...words }
+  }
+}
+"""
+    + _WORDS
+)
 CONTEXTS = (
     """
 query contexts($owner: String!, $name: String!, $number: Int!, $after: String) {
@@ -65,16 +80,6 @@ query contexts($owner: String!, $name: String!, $number: Int!, $after: String) {
 """
     + _CONTEXT
 )
-THREADS = """
-query threads($ids: [ID!]!) {
-  nodes(ids: $ids) {
-    ... on PullRequestReviewThread {
-      id isResolved path line
-      comments(last: 50) { nodes { fullDatabaseId body createdAt author { login __typename } } }
-    }
-  }
-}
-"""
 VIEWER = "query viewer { viewer { login } }"
 OF_BRANCH = """
 query ofBranch($owner: String!, $name: String!, $branch: String!, $base: String!) {
@@ -121,7 +126,7 @@ mutation reply($thread: ID!, $body: String!) {
 
 def pulls(numbers: Sequence[int]) -> str:
     """The query for all about these pull requests, and for where the base branch stands now: `p1` to `pN`, and `base`."""
-    return _of_pulls(numbers, "pull") + _CARD + _PULL + _CONTEXT
+    return _of_pulls(numbers, "pull") + _CARD + _PULL + (_WORDS if len(numbers) == 1 else _NO_WORDS) + _CONTEXT
 
 
 def glances(numbers: Sequence[int]) -> str:
