@@ -7,8 +7,8 @@ from typing import Any
 from rest_framework import serializers
 
 from orchestrator.domain.claims import Claim, Phase
+from orchestrator.domain.effects import Kind
 from orchestrator.domain.issues import Standing
-from orchestrator.domain.replay import Kind
 from orchestrator.domain.rules import Trigger
 from orchestrator.domain.status import Attention, TaskStatus
 from orchestrator.models import Host

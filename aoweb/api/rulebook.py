@@ -16,7 +16,8 @@ from aoweb.api.documenting import lists, page, reads, writes
 from aoweb.api.pagination import page_of
 from aoweb.api.request_shapes import NewReplay, VersionFilter
 from aoweb.permissions import Verb
-from orchestrator.domain.replay import Compared, Effect, Kind
+from orchestrator.domain.effects import Effect, Kind
+from orchestrator.domain.replay import Compared
 from orchestrator.models import RuleVersion, Task
 from orchestrator.services import replays, rule_conflicts, rules
 from orchestrator.services.configuration import applying

@@ -17,6 +17,7 @@ from aoweb.cli.reading import read_file
 from aoweb.cli.service import Failed, Misused, Service
 
 NUMBERS = frozenset({"retries"})
+PARTED = "         from here on the facts are those of the other course"
 SUMS = (
     ("message", "messages"),
     ("question", "questions"),
@@ -144,14 +145,15 @@ def _all_rounds(service: Service, wanted: dict[str, Any]) -> dict[str, Any]:
 
 def _show_task(row: dict[str, Any]) -> None:
     print(printing.plain(f"\n{row['key']} {row['title']}"))
-    parted = False
+    parts_at = datetime.fromisoformat(row["parts_at"]) if row["parts_at"] else None
+    said = False
     for one in row["differences"]:
-        if parted:
-            print("         from here on the facts are those of the other course")
+        if parts_at is not None and not said and datetime.fromisoformat(one["at"]) > parts_at:
+            print(PARTED)
+            said = True
         print(f"  {_moment(one['at'])}  {one['trigger']}: {printing.plain(one['text'])}")
-        parted = one["at"] == row["parts_at"]
-    if parted:
-        print("         from here on the facts are those of the other course")
+    if parts_at is not None and not said:
+        print(PARTED)
 
 
 def _moment(text: str) -> str:

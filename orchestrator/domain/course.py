@@ -150,9 +150,9 @@ def _job(action: Action, before: Snapshot) -> JobFacts | None:
 
 
 def _asked(before: tuple[InterruptionFacts, ...], new: tuple[Action, ...]) -> tuple[InterruptionFacts, ...]:
-    settled = {action.cause for action in new if isinstance(action, Settle)}
+    causes = {action.cause for action in new if isinstance(action, Settle)}
     added = {action.cause[:CAUSE]: action.escalation for action in new if isinstance(action, Interrupt)}
-    kept = (_settled(one) if one.cause in settled else one for one in before if one.cause not in added)
+    kept = (settled(one) if one.cause in causes else one for one in before if one.cause not in added)
     return (
         *kept,
         *(
@@ -162,7 +162,7 @@ def _asked(before: tuple[InterruptionFacts, ...], new: tuple[Action, ...]) -> tu
     )
 
 
-def _settled(one: InterruptionFacts) -> InterruptionFacts:
+def settled(one: InterruptionFacts) -> InterruptionFacts:
     """An escalation that nobody has taken on stays until somebody does."""
     stays = one.escalation and one.calls
     return replace(one, open=False, gone=stays, calls=stays)

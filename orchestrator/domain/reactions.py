@@ -140,7 +140,7 @@ def _begun(held: Held, rule: Rule, snapshot: Snapshot) -> Memory:
 
 def _answer(held: Held, memory: Memory, rule: Rule, snapshot: Snapshot) -> Reacted:
     if memory.escalated:
-        quiet = "nothing: a human was called; nothing more until it clears or somebody says retry"
+        quiet = "a human was called: nothing more until it clears or somebody says retry"
         return Reacted(memory=memory, why=_line(held, rule, quiet))
     tries, allowed = tries_made(snapshot, memory), _tries_allowed(rule)
     answered = _was_answered(held, memory, rule, snapshot)

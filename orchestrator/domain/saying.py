@@ -90,6 +90,6 @@ def waits_for(decision: Decision, *, with_reason: bool = True) -> str:
     why = f": {decision.reason}" if with_reason and decision.reason else ""
     about = _ABOUT.get(decision.status)
     rule = next((one for one in decision.reasons if one.rule.trigger is about), None)
-    said = f" The rule {rule.rule.title} says: {rule.then}." if rule is not None else ""
+    said = f" By the rule {rule.rule.title}, {rule.then}." if rule is not None else ""
     later = f" If nothing changes, it is looked at again at {decision.wake_at:%H:%M} UTC." if decision.wake_at else ""
     return f"{lead}{why}.{said}{later}"

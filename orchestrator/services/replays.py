@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 
 from django.db.models import Exists, OuterRef
 
-from orchestrator.domain.replay import Compared, Kind, RulesAt, compare, counted
+from orchestrator.domain.effects import Kind, counted
+from orchestrator.domain.replay import Compared, RulesAt, compare
 from orchestrator.domain.rules import Override, Rule, Trigger, effective, laid_over
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.models import DecisionRecord, Project, Task

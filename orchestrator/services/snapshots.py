@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import secrets
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
 
-from django.db.models import BooleanField, ExpressionWrapper, F, Model, Q, QuerySet
+from django.db.models import BooleanField, ExpressionWrapper, Model, Q, QuerySet
 from pydantic import TypeAdapter
 
 from orchestrator.domain.issues import Standing
 from orchestrator.domain.rules import Trigger
 from orchestrator.domain.snapshot import (
-    CheckFacts,
-    CommentFacts,
     InterruptionFacts,
     IssueStanding,
     JobFacts,
@@ -25,9 +23,7 @@ from orchestrator.domain.snapshot import (
     MessageFacts,
     Policy,
     Progress,
-    PullFacts,
     RequestFacts,
-    ReviewFacts,
     SessionFacts,
     Snapshot,
     TaskFacts,
@@ -36,8 +32,6 @@ from orchestrator.domain.snapshot import (
 )
 from orchestrator.domain.status import Outcome
 from orchestrator.models import (
-    Check,
-    Comment,
     Host,
     Interruption,
     Job,
@@ -45,19 +39,18 @@ from orchestrator.models import (
     Project,
     PullRequest,
     Reaction,
-    Review,
     Session,
     Task,
     TrackedIssue,
     Turn,
 )
 from orchestrator.services import rules, spending, workflow_settings
+from orchestrator.services.pull_facts import facts_of_pulls, grouped, turn_of
 
 PROGRESS = TypeAdapter(Progress)  # as it is kept in its task's row
 RESUMES_WITH_WAITS = 8  # with waits that grow to five minutes that is some twenty minutes, and then a human is called
 
 Row = TypeVar("Row", bound=Model)
-Facts = TypeVar("Facts")
 
 
 def take(task: Task, *, now: datetime) -> Snapshot:
@@ -75,7 +68,7 @@ def take_many(tasks: Sequence[Task], *, now: datetime) -> dict[int, Snapshot]:
     turns = _newest(Turn.objects.filter(session__in=sessions.values()).defer("prompt"), "session_id", "n")
     pulls = _newest(PullRequest.objects.filter(task__in=ids).defer("body"), "task_id", "id")
     current = {task: session.pk for task, session in sessions.items()}
-    on_pulls = _facts_of_pulls(pulls, current)
+    on_pulls = facts_of_pulls(pulls, current)
     messages, jobs, memory, asked = _messages(ids, current), _jobs(ids), _memory(ids), _interruptions(ids)
     issues = {row.task_id: row for row in TrackedIssue.objects.filter(task__in=ids)}
     spent = spending.of_tasks(tasks, now=now)
@@ -107,14 +100,6 @@ def take_many(tasks: Sequence[Task], *, now: datetime) -> dict[int, Snapshot]:
 def _newest(rows: QuerySet[Row], of: str, by: str) -> dict[int, Row]:
     """The last of each, by what it belongs to."""
     return {getattr(row, of): row for row in rows.order_by(of, f"-{by}").distinct(of)}
-
-
-def _grouped(rows: Iterable[tuple[Any, ...]], read: Callable[..., Facts]) -> dict[int, list[Facts]]:
-    """What was read of each row, by the row's first column."""
-    found: dict[int, list[Facts]] = defaultdict(list)
-    for of, *columns in rows:
-        found[of].append(read(*columns))
-    return found
 
 
 def _policy(project: Project, session: Session | None) -> Policy:
@@ -269,20 +254,13 @@ def _messages(tasks: Sequence[int], current: dict[int, int]) -> dict[int, list[M
                 occasion=occasion,
                 episode=episode,
                 created_at=created_at,
-                turn=_turn_of(turn, n, session, current.get(task)),
+                turn=turn_of(turn, n, session, current.get(task)),
                 confirmed=confirmed_at is not None,
                 by_a_person=is_answer or key.startswith(Message.BY_A_PERSON),
                 key=key,
             )
         )
     return found
-
-
-def _turn_of(turn: int | None, n: int | None, session: int | None, current: int | None) -> int | None:
-    """Turns are counted within a session: what an earlier one was told came before this one's first turn."""
-    if turn is None:
-        return None
-    return n if session == current else 0
 
 
 def _jobs(tasks: Sequence[int]) -> dict[int, list[JobFacts]]:
@@ -322,7 +300,7 @@ def _memory(tasks: Sequence[int]) -> dict[int, list[Memory]]:
             attempt=attempt,
         )
 
-    return _grouped(rows.values_list(*columns), read)
+    return grouped(rows.values_list(*columns), read)
 
 
 def _interruptions(tasks: Sequence[int]) -> dict[int, list[InterruptionFacts]]:
@@ -340,91 +318,4 @@ def _interruptions(tasks: Sequence[int]) -> dict[int, list[InterruptionFacts]]:
         )
 
     columns = ("cause", "escalation", "resolved_at", "acknowledged_at", "cleared_at", "snoozed_until")
-    return _grouped(rows.values_list("task_id", *columns), read)
-
-
-def _facts_of_pulls(pulls: dict[int, PullRequest], current: dict[int, int]) -> dict[int, PullFacts]:
-    """The pull request of each task, with the newest run of each check at its head."""
-    ids = [pull.pk for pull in pulls.values()]
-    checks, reviews = _checks(ids), _reviews(ids)
-    comments = _comments({pull.pk: current.get(task) for task, pull in pulls.items()})
-    return {
-        task: PullFacts(
-            number=pull.number,
-            url=pull.url,
-            state=pull.state,
-            head_sha=pull.head_sha,
-            base_sha=pull.base_sha,
-            head_since=pull.head_since,
-            mergeable=pull.mergeable,
-            conflict_files=tuple(pull.conflict_files),
-            required_checks=tuple(pull.required_checks) if pull.required_checks is not None else None,
-            checks=tuple({check.name: check for check in checks[pull.pk]}.values()),
-            reviews=tuple(reviews[pull.pk]),
-            comments=tuple(comments[pull.pk]),
-            observed_at=pull.observed_at,
-            merged_at=pull.merged_at,
-        )
-        for task, pull in pulls.items()
-    }
-
-
-def _checks(pulls: Sequence[int]) -> dict[int, list[CheckFacts]]:
-    rows = Check.objects.filter(pull_request__in=pulls, head_sha=F("pull_request__head_sha")).order_by("name", "n")
-
-    def read(pk: int, name: str, n: int, status: str, conclusion: str, failing_log: str, url: str) -> CheckFacts:
-        return CheckFacts(
-            id=pk, name=name, n=n, status=status, conclusion=conclusion or None, failing_log=failing_log, url=url
-        )
-
-    columns = ("pull_request_id", "id", "name", "n", "status", "conclusion", "failing_log", "url")
-    return _grouped(rows.values_list(*columns), read)
-
-
-def _reviews(pulls: Sequence[int]) -> dict[int, list[ReviewFacts]]:
-    rows = Review.objects.filter(pull_request__in=pulls).order_by("submitted_at", "id")
-
-    def read(
-        pk: int, author: str, decision: str, head_sha: str, body: str, trusted: bool, bot: bool, message: Any
-    ) -> ReviewFacts:
-        return ReviewFacts(
-            id=pk,
-            author=author,
-            decision=decision,
-            head_sha=head_sha,
-            body=body,
-            trusted=trusted,
-            bot=bot,
-            told=message is not None,
-        )
-
-    columns = ("pull_request_id", "id", "author", "decision", "head_sha", "body", "trusted", "bot", "message_id")
-    return _grouped(rows.values_list(*columns), read)
-
-
-def _comments(pulls: dict[int, int | None]) -> dict[int, list[CommentFacts]]:
-    """The comments of pull requests, each with the session that works on it now."""
-    rows = Comment.objects.filter(pull_request__in=pulls).select_related("message__turn").order_by("created_at", "id")
-    found: dict[int, list[CommentFacts]] = defaultdict(list)
-    for row in rows:
-        told = row.message
-        found[row.pull_request_id].append(
-            CommentFacts(
-                id=row.pk,
-                thread=row.thread,
-                author=row.author,
-                body=row.body,
-                path=row.path,
-                line=row.line,
-                resolved=row.resolved,
-                trusted=row.trusted,
-                bot=row.bot,
-                ours=row.ours,
-                told=row.message_id is not None,
-                told_in=None
-                if told is None or told.turn is None
-                else _turn_of(told.turn_id, told.turn.n, told.session_id, pulls[row.pull_request_id]),
-                told_at=told.turn.head_before if told is not None and told.turn is not None else "",
-            )
-        )
-    return found
+    return grouped(rows.values_list("task_id", *columns), read)

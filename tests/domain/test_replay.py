@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 import pytest
 
 from orchestrator.domain.course import after, course_of, new_in
+from orchestrator.domain.effects import Effect, Kind, counted
 from orchestrator.domain.lifecycle import decide
-from orchestrator.domain.replay import Compared, Effect, Kind, RulesAt, compare, counted, course
+from orchestrator.domain.replay import Compared, RulesAt, compare, course
 from orchestrator.domain.rules import DEFAULTS, Override, Reply, Rule, Trigger, laid_over
 from orchestrator.domain.snapshot import Snapshot
 from tests.domain.facts import DONE_TURN, HEAD, LIVE_TURN, NOW, PULL, SESSION, check, review, snapshot
@@ -101,9 +102,24 @@ def test_more_tries_go_on_telling_as_far_as_the_facts_go() -> None:
     compared = compare(story.records, otherwise(Trigger.CI_FAILED, retries=3, escalate_after=3))
 
     assert told(compared) == [
-        "20 ci-failed: an escalation 10m later",
         "20 ci-failed: message 3",
+        "20 ci-failed: an escalation 10m later",
     ]
+
+
+def test_a_call_that_comes_earlier_comes_instead_of_what_was_sent_then() -> None:
+    story = Recorder(snapshot(session=SESSION, turn=DONE_TURN, pull=PULL))
+    for n, sha in enumerate(SHAS[:3]):
+        story.see(10 * n, pull=checked("failure", sha=sha, number=n + 1))
+        story.turn(10 * n + 1, n + 2)
+
+    compared = compare(story.records, otherwise(Trigger.CI_FAILED, retries=1))
+
+    assert told(compared) == ["10 ci-failed: an escalation instead of message 2"]
+    assert (counted(compared.was), counted(compared.now)) == (
+        {Kind.MESSAGE: 2, Kind.ESCALATION: 1},
+        {Kind.MESSAGE: 1, Kind.ESCALATION: 1},
+    )
 
 
 def test_a_deadline_that_nobody_recorded_is_found_between_two_records() -> None:

@@ -82,7 +82,7 @@ def test_a_quiet_trigger_says_why_it_is_quiet() -> None:
     (line,) = [
         one for one in decide(snapshot(pull=RED, memory={Trigger.CI_FAILED: escalated})).why if "ci-failed" in one
     ]
-    assert line.endswith("-> nothing: a human was called; nothing more until it clears or somebody says retry")
+    assert line.endswith("-> a human was called: nothing more until it clears or somebody says retry")
 
 
 def test_much_evidence_is_counted() -> None:
@@ -106,7 +106,7 @@ def test_what_a_task_waits_for_is_one_sentence() -> None:
     )
     told = waits_for(decide(facts))
     assert told.startswith(
-        "It waits for the changes that reviewers asked for: changes are requested. The rule changes-req"
+        "It waits for the changes that reviewers asked for: changes are requested. By the rule changes-req"
     )
     assert "a human is called at 12:30 UTC" in told
     assert told.count(": changes are requested") == 1

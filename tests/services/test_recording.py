@@ -8,17 +8,19 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from orchestrator.domain.actions import Merge, OpenPullRequest
 from orchestrator.domain.lifecycle import decide
 from orchestrator.domain.recording import abridged
-from orchestrator.domain.rules import Override, Trigger
+from orchestrator.domain.rules import DEFAULTS, Override, Reply, Trigger
 from orchestrator.domain.snapshot import JobFacts, JobState
 from orchestrator.models import DecisionRecord, Event, Interruption, Job, Message, Project, Task
-from orchestrator.services import replays, rules, tasks, why
+from orchestrator.services import promises, replays, rules, tasks, why
 from orchestrator.services.configuration import applying
 from orchestrator.services.events import Actor
+from orchestrator.services.promises import Promised
 from orchestrator.services.reconcile import reconcile, reconcile_many
 from orchestrator.services.recording import recorder
-from tests.domain.facts import DONE_TURN, PULL, SESSION, check, message, review, snapshot
+from tests.domain.facts import DONE_TURN, PULL, SESSION, TASK, check, message, review, snapshot
 from tests.web import scenes
 from workers import runner
 
@@ -203,3 +205,32 @@ def test_whoever_has_no_patience_goes_on_where_it_ended(project: Project) -> Non
 
     assert (round_from(0, -1).tasks, round_from(0, -1).after) == (0, 0)
     assert (round_from(rows[0].pk, 5).tasks, round_from(rows[0].pk, 5).after) == (2, None)
+
+
+@pytest.mark.django_db
+def test_a_job_that_a_rule_asked_for_remembers_the_rule_and_one_that_goes_on_by_itself_does_not(
+    project: Project,
+) -> None:
+    task, rule = a_queued_task(project), replace(DEFAULTS[Trigger.APPROVED_AND_GREEN], version=7)
+    merge, opened = Merge(head_sha="a" * 40, occasion="o"), OpenPullRequest(head_sha="a" * 40, attempt=0)
+    promises.keep(
+        [Promised(task=task, action=merge, rule=rule), Promised(task=task, action=opened)], now=timezone.now()
+    )
+    told = Job.objects.filter(task=task).order_by("verb").values_list("verb", "trigger", "rule_version")
+    assert list(told) == [("Merge", "approved-and-green", 7), ("OpenPullRequest", "", None)]
+
+
+def test_a_merge_by_a_rule_is_known_as_the_rules_and_a_persons_is_not() -> None:
+    ready = replace(PULL, checks=(check(),), reviews=(review(),))
+    by_itself = {
+        **DEFAULTS,
+        Trigger.APPROVED_AND_GREEN: replace(
+            DEFAULTS[Trigger.APPROVED_AND_GREEN], auto=True, action=(Reply.AUTO_MERGE,)
+        ),
+    }
+    ours = decide(snapshot(pull=ready, rules=by_itself))
+    theirs = decide(snapshot(pull=ready, task=replace(TASK, merge_requested=PULL.head_sha)))
+    merges = [[a.key for a in one.actions if isinstance(a, Merge)] for one in (ours, theirs)]
+    assert merges[0] == merges[1]
+    assert ours.asked_by[merges[0][0]] is Trigger.APPROVED_AND_GREEN
+    assert merges[1][0] not in theirs.asked_by

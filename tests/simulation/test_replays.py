@@ -9,9 +9,10 @@ from collections.abc import Mapping
 
 import pytest
 
+from orchestrator.domain.effects import Kind
 from orchestrator.domain.lifecycle import Decision, decide
 from orchestrator.domain.recording import abridged
-from orchestrator.domain.replay import Kind, compare, course
+from orchestrator.domain.replay import compare, course
 from orchestrator.domain.rules import Override, Rule, Trigger, laid_over
 from orchestrator.domain.snapshot import Snapshot
 from tests.simulation.histories import histories

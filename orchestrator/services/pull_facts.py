@@ -1,0 +1,116 @@
+"""Rows of pull requests to facts, with their checks, reviews and comments: of many in as many queries as of one."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+from django.db.models import F
+
+from orchestrator.domain.snapshot import CheckFacts, CommentFacts, PullFacts, ReviewFacts
+from orchestrator.models import Check, Comment, PullRequest, Review
+
+Facts = TypeVar("Facts")
+
+
+def facts_of_pulls(pulls: dict[int, PullRequest], current: dict[int, int]) -> dict[int, PullFacts]:
+    """The pull request of each task, with the newest run of each check at its head."""
+    ids = [pull.pk for pull in pulls.values()]
+    checks, reviews = _checks(ids), _reviews(ids)
+    comments = _comments({pull.pk: current.get(task) for task, pull in pulls.items()})
+    return {
+        task: PullFacts(
+            number=pull.number,
+            url=pull.url,
+            state=pull.state,
+            head_sha=pull.head_sha,
+            base_sha=pull.base_sha,
+            head_since=pull.head_since,
+            mergeable=pull.mergeable,
+            conflict_files=tuple(pull.conflict_files),
+            required_checks=tuple(pull.required_checks) if pull.required_checks is not None else None,
+            checks=tuple({check.name: check for check in checks[pull.pk]}.values()),
+            reviews=tuple(reviews[pull.pk]),
+            comments=tuple(comments[pull.pk]),
+            observed_at=pull.observed_at,
+            merged_at=pull.merged_at,
+        )
+        for task, pull in pulls.items()
+    }
+
+
+def _checks(pulls: Sequence[int]) -> dict[int, list[CheckFacts]]:
+    rows = Check.objects.filter(pull_request__in=pulls, head_sha=F("pull_request__head_sha")).order_by("name", "n")
+
+    def read(pk: int, name: str, n: int, status: str, conclusion: str, failing_log: str, url: str) -> CheckFacts:
+        return CheckFacts(
+            id=pk, name=name, n=n, status=status, conclusion=conclusion or None, failing_log=failing_log, url=url
+        )
+
+    columns = ("pull_request_id", "id", "name", "n", "status", "conclusion", "failing_log", "url")
+    return grouped(rows.values_list(*columns), read)
+
+
+def _reviews(pulls: Sequence[int]) -> dict[int, list[ReviewFacts]]:
+    rows = Review.objects.filter(pull_request__in=pulls).order_by("submitted_at", "id")
+
+    def read(
+        pk: int, author: str, decision: str, head_sha: str, body: str, trusted: bool, bot: bool, message: Any
+    ) -> ReviewFacts:
+        return ReviewFacts(
+            id=pk,
+            author=author,
+            decision=decision,
+            head_sha=head_sha,
+            body=body,
+            trusted=trusted,
+            bot=bot,
+            told=message is not None,
+        )
+
+    columns = ("pull_request_id", "id", "author", "decision", "head_sha", "body", "trusted", "bot", "message_id")
+    return grouped(rows.values_list(*columns), read)
+
+
+def _comments(pulls: dict[int, int | None]) -> dict[int, list[CommentFacts]]:
+    """The comments of pull requests, each with the session that works on it now."""
+    rows = Comment.objects.filter(pull_request__in=pulls).select_related("message__turn").order_by("created_at", "id")
+    found: dict[int, list[CommentFacts]] = defaultdict(list)
+    for row in rows:
+        told = row.message
+        found[row.pull_request_id].append(
+            CommentFacts(
+                id=row.pk,
+                thread=row.thread,
+                author=row.author,
+                body=row.body,
+                path=row.path,
+                line=row.line,
+                resolved=row.resolved,
+                trusted=row.trusted,
+                bot=row.bot,
+                ours=row.ours,
+                told=row.message_id is not None,
+                told_in=None
+                if told is None or told.turn is None
+                else turn_of(told.turn_id, told.turn.n, told.session_id, pulls[row.pull_request_id]),
+                told_at=told.turn.head_before if told is not None and told.turn is not None else "",
+            )
+        )
+    return found
+
+
+def grouped(rows: Iterable[tuple[Any, ...]], read: Callable[..., Facts]) -> dict[int, list[Facts]]:
+    """What was read of each row, by the row's first column."""
+    found: dict[int, list[Facts]] = defaultdict(list)
+    for of, *columns in rows:
+        found[of].append(read(*columns))
+    return found
+
+
+def turn_of(turn: int | None, n: int | None, session: int | None, current: int | None) -> int | None:
+    """Turns are counted within a session: what an earlier one was told came before this one's first turn."""
+    if turn is None:
+        return None
+    return n if session == current else 0
