@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 from django.utils import timezone
 
-from orchestrator.models import Event, Job, NotificationChannel, Project, Round, Session, Task, Turn
+from orchestrator.models import Event, Notification, NotificationChannel, Project, Round, Session, Task, Turn
 from orchestrator.services import projects, rounds, tasks
 from orchestrator.services.events import Actor
 from orchestrator.services.reconcile import reconcile
@@ -46,8 +46,8 @@ def _sweep() -> int:
     return rounds.complete_due(now=timezone.now())
 
 
-def _told() -> list[dict[str, str]]:
-    return list(Job.objects.filter(verb="Alert").order_by("pk").values_list("action", flat=True))
+def _told() -> list[Notification]:
+    return list(Notification.objects.filter(telling="alert").order_by("pk"))
 
 
 def test_when_the_last_task_has_ended_people_are_told_once_with_what_came_of_all(project: Project) -> None:
@@ -64,9 +64,9 @@ def test_when_the_last_task_has_ended_people_are_told_once_with_what_came_of_all
     _end(three, "cancelled")
     assert (_sweep(), _sweep()) == (1, 0)
     (told,) = _told()
-    assert told["title"] == "app: all 3 tasks have ended: 2 merged, 1 cancelled"
-    assert told["body"] == "1.20 USD, 12,000 tokens, 1h2m of agents' time"
-    assert (told["priority"], told["page"]) == ("info", "/projects/app/")
+    assert told.title == "app: all 3 tasks have ended: 2 merged, 1 cancelled"
+    assert told.body == "1.20 USD, 12,000 tokens, 1h2m of agents' time"
+    assert told.priority == "info"
     assert Event.objects.filter(kind="project.complete").count() == 1
     assert [task["outcome"] for task in Round.objects.get().digest["tasks"]] == ["merged", "merged", "cancelled"]
 
@@ -87,7 +87,7 @@ def test_a_task_that_is_handed_in_at_that_moment_belongs_to_one_round(project: P
         assert Round.objects.open().count() == 1
         _end(Task.objects.filter(title="late").latest("pk"))
         _sweep()
-        told = [int(job["title"].count("ended")) for job in _told()]
+        told = [one.title.count("ended") for one in _told()]
         assert len(told) == Round.objects.count()
         assert not Round.objects.open().exists()
         assert sum(sum(one.digest["counts"].values()) for one in Round.objects.all()) == Task.objects.count()
@@ -98,7 +98,7 @@ def test_a_round_that_begins_later_is_told_of_its_own_tasks_alone(project: Proje
     _sweep()
     _end(_task(project), "done")
     _sweep()
-    assert [told["title"] for told in _told()] == [
+    assert [told.title for told in _told()] == [
         "app: the only task has ended: 1 merged",
         "app: the only task has ended: 1 done",
     ]
@@ -116,8 +116,8 @@ def test_the_rule_says_who_is_told_with_which_words_and_whether_each_task_is_nam
     _end(task)
     _sweep()
     (told,) = _told()
-    words, _, line = told["body"].split("\n")
-    assert (words, told["priority"]) == ("Go home.", "urgent")
+    words, _, line = told.body.split("\n")
+    assert (words, told.priority) == ("Go home.", "urgent")
     assert line.startswith("app#1 merged: Fix the door http")
     assert line.endswith(f"/tasks/{task.pk}/")
 
@@ -132,7 +132,7 @@ def test_a_rule_without_notify_tells_nobody_and_history_keeps_it(project: Projec
     assert Round.objects.get().completed_at is not None
     _end(_task(project))
     _sweep()
-    assert [told["priority"] for told in _told()] == ["urgent"]
+    assert [told.priority for told in _told()] == ["urgent"]
 
 
 def test_a_cancelled_task_ends_its_round(project: Project) -> None:
