@@ -12,8 +12,9 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from orchestrator.domain import watching
 from orchestrator.models import Delivery, Project, PullRequest
-from orchestrator.services import deliveries
+from orchestrator.services import deliveries, pull_requests
 from tests.fakegithub import documents
 from tests.web import scenes
 
@@ -56,17 +57,79 @@ def about(pull: PullRequest, repository: str = "acme/demo", **more: object) -> b
     ).encode()
 
 
-def due(pull: PullRequest) -> bool:
+def due(pull: PullRequest, *, within: timedelta = timedelta()) -> bool:
     pull.refresh_from_db()
-    return pull.poll_at is not None and pull.poll_at <= timezone.now()
+    return pull.poll_at is not None and pull.poll_at <= timezone.now() + within
 
 
 def test_a_signed_delivery_lets_us_look_at_its_pull_request_now(pull: PullRequest, secret: str) -> None:
-    answer = deliver(about(pull, "ACME/Demo", action="synchronize"))
+    answer = deliver(about(pull, "ACME/Demo", action="closed"))
     assert (answer.status_code, answer.json()) == (202, {"taken": True, "looks": 1})
     assert due(pull)
     row = Delivery.objects.get()
-    assert (row.event, row.action, row.repository, row.looked_at) == ("pull_request", "synchronize", "ACME/Demo", 1)
+    assert (row.event, row.action, row.repository, row.looked_at) == ("pull_request", "closed", "ACME/Demo", 1)
+
+
+@pytest.mark.parametrize(
+    ("event", "body", "at_once"),
+    [
+        ("pull_request", {"action": "reopened"}, True),
+        ("pull_request", {"action": "synchronize"}, False),
+        ("pull_request_review", {"action": "submitted"}, True),
+        ("pull_request_review_comment", {"action": "created"}, True),
+        ("pull_request_review_thread", {"action": "resolved"}, True),
+        ("issue_comment", {"action": "created"}, True),
+        ("check_run", {"action": "created", "check_run": {"conclusion": None}}, False),
+        ("check_run", {"action": "completed", "check_run": {"conclusion": "success"}}, False),
+        ("check_run", {"action": "completed", "check_run": {"conclusion": "failure"}}, True),
+        ("check_suite", {"action": "requested"}, False),
+        ("check_suite", {"action": "completed", "check_suite": {"conclusion": "success"}}, True),
+        ("workflow_run", {"action": "completed"}, True),
+        ("status", {"state": "pending"}, False),
+        ("status", {"state": "failure"}, True),
+        ("push", {"ref": "refs/heads/other"}, False),
+    ],
+)
+def test_what_only_goes_on_is_looked_at_in_passing(
+    pull: PullRequest, secret: str, event: str, body: dict[str, Any], at_once: bool
+) -> None:
+    assert deliver(about(pull, **body), event=event).json()["looks"] == 1
+    assert due(pull) is at_once
+    assert due(pull, within=watching.IN_PASSING)
+
+
+def test_what_is_due_sooner_stays_due(pull: PullRequest, secret: str) -> None:
+    PullRequest.objects.update(poll_at=None)
+    deliver(about(pull, action="synchronize"))
+    assert due(pull)
+
+
+def test_what_one_act_rings_for_in_a_row_is_looked_at_once_more(pull: PullRequest, secret: str) -> None:
+    PullRequest.objects.update(observed_at=timezone.now())
+    deliver(about(pull, action="submitted"), event="pull_request_review")
+    assert not due(pull)
+    assert due(pull, within=watching.IN_A_ROW)
+
+
+def test_webhooks_are_relied_on_until_a_look_sees_something_of_which_none_tells(pull: PullRequest, secret: str) -> None:
+    def relied_on(*, later: timedelta = timedelta()) -> bool:
+        project = Project.objects.get(pk=pull.project_id)
+        return deliveries.rings(project=project, now=timezone.now() + later)
+
+    assert not relied_on()
+    deliver(about(pull, action="synchronize"))
+    assert relied_on()
+    # A look came before its bell, which is only late.
+    PullRequest.objects.update(observed_at=timezone.now())
+    pull_requests.untold(pulls=[pull], now=timezone.now())
+    deliver(about(pull, action="closed"), **{"X-GitHub-Delivery": "late"})
+    assert relied_on(later=2 * watching.BELL_IS_LATE)
+    # And one that never comes.
+    PullRequest.objects.update(observed_at=timezone.now())
+    pull_requests.untold(pulls=[pull], now=timezone.now())
+    assert relied_on()
+    assert not relied_on(later=watching.BELL_IS_LATE)
+    assert relied_on(later=watching.DISTRUST)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +148,7 @@ def test_whatever_a_delivery_names_it_by_the_pull_request_is_found(
 ) -> None:
     text = json.dumps({**body, "repository": {"full_name": "acme/demo"}}).replace("BRANCH", pull.branch)
     assert deliver(text.encode(), event="check_run").json()["looks"] == 1
-    assert due(pull)
+    assert due(pull, within=watching.IN_PASSING)
 
 
 def test_a_delivery_for_another_repository_touches_nothing_here(pull: PullRequest, secret: str) -> None:
