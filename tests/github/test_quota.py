@@ -20,8 +20,8 @@ pytestmark = pytest.mark.django_db
 
 START = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
 TICK, SPAN = timedelta(seconds=5), timedelta(minutes=40)
-# The service charges a query by its connections: reviews, threads, commits and their checks of each pull request, a hundred to a point.
-CONNECTIONS = 4
+# The service charges a query by its connections: reviews, threads and checks of each pull request, a hundred to a point.
+CONNECTIONS = 3
 
 
 @dataclass(slots=True)

@@ -69,10 +69,12 @@ class GitHubForge:
 
     # --- looking ---
 
-    def observe(self, numbers: Sequence[int], *, timeout: float = 30) -> Sequence[PullRequestSeen]:
+    def observe(
+        self, numbers: Sequence[int], *, for_a_write: bool = False, timeout: float = 30
+    ) -> Sequence[PullRequestSeen]:
         """One query for up to a hundred pull requests, and one for up to fifty that have moved; the words of threads, the failing logs and
-        the conflicting files only where they are new. Looking comes after everything else that is asked of GitHub."""
-        patient = replace(self, client=replace(self.client, patient=True))
+        the conflicting files only where they are new. Looking for its own sake comes after everything else that is asked of GitHub."""
+        patient = replace(self, client=replace(self.client, patient=not for_a_write))
         return patient.look(numbers, Deadline.after(timeout))
 
     def look(self, numbers: Sequence[int], deadline: Deadline) -> list[PullRequestSeen]:
