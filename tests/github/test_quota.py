@@ -33,7 +33,9 @@ class Meter:
     calls: int = 0
     points: int = 0
 
-    def observe(self, numbers: Sequence[int], *, timeout: float = 30) -> list[PullRequestSeen]:
+    def observe(
+        self, numbers: Sequence[int], *, for_a_write: bool = False, timeout: float = 30
+    ) -> list[PullRequestSeen]:
         for start in range(0, len(numbers), queries.AT_ONCE):
             self.calls += 1
             asked = len(numbers[start : start + queries.AT_ONCE])

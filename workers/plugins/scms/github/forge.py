@@ -32,6 +32,8 @@ QUEUE_LOOKS = timedelta(seconds=20)  # how often a head in the merge queue is lo
 _QUEUED = re.compile(r"merge queue", re.IGNORECASE)
 _AGAIN = re.compile(r"base branch was modified|try the merge again", re.IGNORECASE)
 _EXISTS = re.compile(r"already exists", re.IGNORECASE)
+# Answers about the token and its limits, and not about the pull request.
+_NOT_TAKEN = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS}
 _METHODS = {"merge": "merge", "squash": "squash", "rebase": "rebase"}
 
 
@@ -319,6 +321,8 @@ class GitHubForge:
             raise
         if answer.ok:
             return str(answer.body["sha"])
+        if answer.status in _NOT_TAKEN:
+            raise self.client.problem(answer, doing=f"merging #{number} of")
         there = self._merged(number, head_sha, deadline)
         if there:
             return there
