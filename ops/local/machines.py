@@ -17,7 +17,7 @@ from workers.plugins.hosts.ssh.host import SshHost
 from workers.plugins.hosts.ssh.link import host_key_of
 from workers.plugins.hosts.ssh.machine import Machine
 
-ON_THEIR_WAY = 3.0  # seconds in which a worker that has not heard of a removal yet may begin on the machine anew
+ON_THEIR_WAY = 3.0  # seconds in which what a worker began on the machine just before its removal is there
 PATIENCE = 20.0
 SLOTS = 8
 LEAST_SPACE = 200_000_000
