@@ -535,7 +535,11 @@ class Proposal:
 class SCM(Protocol):
     """The forge of one project. It holds the credentials; nobody else does."""
 
-    def observe(self, numbers: Sequence[int], *, timeout: float = 30) -> Sequence[PullRequestSeen]: ...
+    def observe(
+        self, numbers: Sequence[int], *, for_a_write: bool = False, timeout: float = 30
+    ) -> Sequence[PullRequestSeen]:
+        """What the forge says of them by now. A look that belongs to a write may use what the forge's limits keep for writes."""
+        ...
 
     def open_pull_request(self, proposal: Proposal, *, timeout: float = 30) -> PullRequestSeen:
         """Adopt the pull request of that branch if there is one, in any state, else create it."""

@@ -15,7 +15,7 @@ from orchestrator.services import base_checks, deliveries, forges, projects, pul
 from workers import runner
 from workers.toolbox import Toolbox
 
-# What is due so soon comes along, and what was rung for in passing: looks of a project fall together, and cost the forge one question.
+# What is due so soon comes along, and so does what was rung for in passing or is not known yet: looks of a project fall together, and cost the forge one question.
 TOGETHER = timedelta(seconds=15)
 WRITES_FIRST = timedelta(seconds=5)  # between the end of a limit and the first look
 
@@ -25,7 +25,8 @@ def observe_due_pull_requests(tools: Toolbox) -> int:
     now = timezone.now()
     open_ones = PullRequest.objects.filter(state="open")
     due = open_ones.filter(Q(poll_at__isnull=True) | Q(poll_at__lte=now)).values_list("project", flat=True)
-    along = Q(poll_at__isnull=True) | Q(poll_at__lte=now + TOGETHER) | Q(rung_at__gt=F("observed_at"))
+    soon = Q(poll_at__isnull=True) | Q(poll_at__lte=now + TOGETHER)
+    along = soon | Q(rung_at__gt=F("observed_at")) | Q(mergeable__isnull=True)
     return sum(
         _observe(project, list(open_ones.filter(along, project=project).select_related("task")), tools)
         for project in Project.objects.filter(pk__in=list(due.distinct()))
@@ -109,6 +110,7 @@ def _span(project: Project, pull: PullRequest, seen: PullRequestSeen, *, rung: b
     return watching.look_again_after(
         own=project.scm.get("plugin", "local") == "local",
         rung=rung,
+        approved=any(one.decision == "approve" for one in seen.reviews),
         unknown=seen.state is PullState.OPEN and seen.mergeable is None,
         running=any(check.status != "completed" for check in seen.checks),
         quiet_for=now - max([pushed, *words]),

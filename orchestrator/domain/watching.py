@@ -20,16 +20,18 @@ IN_A_ROW = timedelta(seconds=5)
 IN_PASSING = timedelta(minutes=5)
 
 
-def look_again_after(*, own: bool, rung: bool, unknown: bool, running: bool, quiet_for: timedelta) -> timedelta:
-    """`rung`: webhooks tell what happens. `unknown`: the forge does not know yet whether it can be merged, of which nothing tells. `running`:
-    checks run. `quiet_for`: how long nobody has pushed or said anything."""
+def look_again_after(
+    *, own: bool, rung: bool, unknown: bool, approved: bool, running: bool, quiet_for: timedelta
+) -> timedelta:
+    """`rung`: webhooks tell what happens. `unknown`: the forge does not know yet whether it can be merged, of which nothing tells. `approved`:
+    somebody waits for that. `running`: checks run. `quiet_for`: how long nobody has pushed or said anything."""
     if own:
         return OWN
-    if unknown and not (rung and running):  # while checks run, nobody merges
-        return HOT
+    if rung and not running and unknown:
+        return HOT if approved else WARM
     if rung:
         return COLD
-    if running or quiet_for < JUST_NOW:
+    if unknown or running or quiet_for < JUST_NOW:
         return HOT
     return COLD if quiet_for >= FOR_LONG else WARM
 

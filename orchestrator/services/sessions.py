@@ -208,14 +208,14 @@ def published(*, session_id: int, n: int, result: Published, now: datetime) -> N
     turn.save(update_fields=["published_at", "head_after"])
     if result.commits:
         Session.objects.filter(pk=session_id).update(published_sha=result.head_sha, commits=result.commits)
-        _show_head(session.task, result.head_sha, now=now)
+        show_head(session.task, result.head_sha, now=now)
         doorbell.ring("observe_pull_requests", queue_name="effects")
     if turn.head_before != result.head_sha:
         text = f"published {result.head_sha[:10]}, {result.commits} commits over the base"
         events.record(kind="publish.done", text=text, task=session.task, at=now, data={"head_sha": result.head_sha})
 
 
-def _show_head(task: Task, head_sha: str, *, now: datetime) -> None:
+def show_head(task: Task, head_sha: str, *, now: datetime) -> None:
     """The forge has the new head from now on. What was known of the old one (approvals, checks, conflicts) is not taken for the new one's
     until the forge was looked at, which is now and not at the next poll."""
     pulls = PullRequest.objects.filter(task=task, state="open")

@@ -25,20 +25,35 @@ NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
     ],
 )
 def test_what_moves_is_looked_at_most(*, running: bool, unknown: bool, quiet_for: timedelta, after: timedelta) -> None:
-    assert look_again_after(own=False, rung=False, unknown=unknown, running=running, quiet_for=quiet_for) == after
+    assert (
+        look_again_after(own=False, rung=False, unknown=unknown, approved=False, running=running, quiet_for=quiet_for)
+        == after
+    )
 
 
 @pytest.mark.parametrize(
-    ("running", "unknown", "after"), [(True, False, COLD), (False, False, COLD), (True, True, COLD), (False, True, HOT)]
+    ("running", "unknown", "approved", "after"),
+    [
+        (True, False, True, COLD),
+        (False, False, True, COLD),
+        (True, True, True, COLD),
+        (False, True, True, HOT),
+        (False, True, False, WARM),
+    ],
 )
 def test_where_webhooks_ring_only_that_is_looked_for_of_which_they_do_not_tell(
-    *, running: bool, unknown: bool, after: timedelta
+    *, running: bool, unknown: bool, approved: bool, after: timedelta
 ) -> None:
-    assert look_again_after(own=False, rung=True, unknown=unknown, running=running, quiet_for=MINUTE) == after
+    found = look_again_after(
+        own=False, rung=True, unknown=unknown, approved=approved, running=running, quiet_for=MINUTE
+    )
+    assert found == after
 
 
 def test_the_built_in_forge_costs_nobody_anything() -> None:
-    assert look_again_after(own=True, rung=False, unknown=False, running=False, quiet_for=30 * DAY) == OWN
+    assert (
+        look_again_after(own=True, rung=False, unknown=False, approved=False, running=False, quiet_for=30 * DAY) == OWN
+    )
 
 
 @pytest.mark.parametrize(

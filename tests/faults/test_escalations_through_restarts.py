@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import os
 import signal
 import time
+from typing import Any
 
+import psycopg
 import pytest
 
-from tests.faults.matrix import Matrix
 from tests.installation import Installation, installation, plain_repository, wait_for
 from tests.receivers import Receiver, receiver
 
@@ -33,12 +35,33 @@ def events(hook: Receiver) -> list[str]:
     return [event for event, _ in told(hook)]
 
 
-def move_clock(matrix: Matrix, minutes: int, *, due_in: int = 0) -> None:
+def ask(here: Installation, sql: str) -> list[tuple[Any, ...]]:
+    """Rows of the embedded database."""
+    place = str(here.home / "run" / "postgres")
+    with psycopg.connect(host=place, user="ao", dbname="ao", connect_timeout=5) as connection:
+        return connection.execute(sql).fetchall()  # type: ignore[arg-type]  # literal statements of this file
+
+
+def configure(here: Installation, url: str) -> None:
+    """Agents that die, and a channel that is told."""
+    wait_for(lambda: ask(here, "SELECT 1 FROM orchestrator_project WHERE base_sha <> ''"), "the mirror is there")
+    agent = json.dumps({"command": DIES})
+    ask(
+        here,
+        f"UPDATE orchestrator_project SET agent = 'command', sandbox = 'none', agent_config = '{agent}',"
+        ' scm = \'{"plugin": "local", "requiredChecks": []}\' RETURNING id',
+    )
+    answer = here.call("POST", "/config/", json={"text": FILE.format(url=url)})
+    assert answer.status_code == 200, answer.text
+
+
+def move_clock(here: Installation, minutes: int, *, due_in: int = 0) -> None:
     """So many minutes have passed since it was asked, and what is due next is due in so many seconds."""
-    matrix.ask(
+    ask(
+        here,
         f"UPDATE orchestrator_interruption SET asked_at = asked_at - interval '{minutes} minutes',"
         f" told_at = told_at - interval '{minutes} minutes', wake_at = now() + interval '{due_in} seconds'"
-        " WHERE wake_at IS NOT NULL RETURNING id"
+        " WHERE wake_at IS NOT NULL RETURNING id",
     )
 
 
@@ -56,25 +79,22 @@ def test_each_call_comes_once_and_in_time_whatever_is_killed() -> None:
     with receiver() as hook, installation(HOOK_SECRET=SECRET) as here:
         repository = plain_repository(here.folder / "app", {"README": "hello\n"})
         here.start(str(repository.path))
-        matrix = Matrix(here=here, repository=repository, log=here.folder / "log")
-        matrix.configure(DIES, scm={"plugin": "local", "requiredChecks": []})
-        answer = here.call("POST", "/config/", json={"text": FILE.format(url=hook.url)})
-        assert answer.status_code == 200, answer.text
+        configure(here, hook.url)
         task = here.call("POST", "/tasks/", json={"project": "app", "title": "Its agent dies"}).json()
         wait_for(lambda: events(hook) == ["asked"], "somebody is called")
 
         beat = here.child("beat")
         assert beat is not None
         os.kill(beat, signal.SIGSTOP)
-        move_clock(matrix, 16)
+        move_clock(here, 16)
         wait_for(lambda: events(hook) == ["asked", "climbed"], "without any beat the next rung is called", seconds=60)
         os.kill(beat, signal.SIGCONT)
 
-        move_clock(matrix, 50)
+        move_clock(here, 50)
         kill(here, "control", "host", "beat")
         wait_for(lambda: len(events(hook)) == 3, "killed in the middle, it is told all the same", seconds=60)
 
-        move_clock(matrix, 40, due_in=2)
+        move_clock(here, 40, due_in=2)
         here.kill()
         time.sleep(3)  # the deadline passes while nothing runs
         here.start(str(repository.path))
@@ -83,7 +103,7 @@ def test_each_call_comes_once_and_in_time_whatever_is_killed() -> None:
         assert time.monotonic() - back < 60
 
         assert events(hook) == ["asked", "climbed", "reminded", "reminded"]
-        assert matrix.ask("SELECT count(*) FROM orchestrator_interruption") == [(1,)]
+        assert ask(here, "SELECT count(*) FROM orchestrator_interruption") == [(1,)]
         assert here.patient("GET", f"/tasks/{task['id']}/").json()["attention"] == "respond"
         for one in hook.taken:
             signed = one.headers["X-AO-Timestamp"].encode() + b"." + one.body
@@ -92,4 +112,4 @@ def test_each_call_comes_once_and_in_time_whatever_is_killed() -> None:
 
         (asked,) = here.patient("GET", "/escalations/?kind=all").json()["results"]
         assert here.patient("POST", f"/escalations/{asked['id']}/acknowledge/").status_code == 202
-        assert matrix.ask("SELECT wake_at FROM orchestrator_interruption") == [(None,)]
+        assert ask(here, "SELECT wake_at FROM orchestrator_interruption") == [(None,)]

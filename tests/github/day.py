@@ -4,7 +4,7 @@ What decides when to look, what asks, and the budget are the real ones; what ans
 Only decisions on tasks are left out, since there is no agent.
 
 An hour of work (8 to 18 o'clock) of a thousand open pull requests, of which 45 % have lain there for more than a day: 36 are opened, 36 are pushed
-to by their agents or by people, 70 are reviewed (half of them approved and then merged by us; a third get two remarks, which the agent answers and
+to by people, 70 are reviewed (half of them approved and then merged by us; a third get two remarks, which the agent answers and
 settles with a push), 30 remarks more. Each new head has a suite of four checks that take 2 to 12 minutes; one in seven is red, which is pushed to
 again. At night it is a twelfth of it.
 """
@@ -31,7 +31,7 @@ from django.utils import timezone
 from orchestrator import doorbell
 from orchestrator.models import Check, Comment, Project, PullRequest, Review, Task
 from orchestrator.ports import Proposal, Unavailable
-from orchestrator.services import deliveries, pull_requests
+from orchestrator.services import deliveries, pull_requests, sessions
 from tests.fakegithub import world as worlds
 from tests.fakegithub.server import FakeGitHub
 from tests.fakegithub.world import ROBOT, ROBOT_TOKEN, Pull
@@ -210,9 +210,9 @@ class Day:
             self._checks(place, place.world.pulls[seen.number])
 
     def _push_somewhere(self) -> None:
-        self._push(*self._some())
+        self._push(*self._some(), by_agent=False)
 
-    def _push(self, place: Place, pull: Pull) -> None:
+    def _push(self, place: Place, pull: Pull, *, by_agent: bool = True) -> None:
         if pull.state != "open":
             return
         self.bill.happened["pushed"] += 1
@@ -221,7 +221,12 @@ class Day:
         world.known_at[pull.number] = None
         world.heard.append(("push", f"refs/heads/{pull.head}", 0))
         world.touch(pull, "pull_request", "synchronize")
-        self._await("push", pull.head_sha)
+        if by_agent:  # we know of it first
+            row = PullRequest.objects.select_related("task").get(project=place.project, number=pull.number)
+            sessions.show_head(row.task, pull.head_sha, now=self.now)
+            self.rung = True
+        else:
+            self._await("push", pull.head_sha)
         self._checks(place, pull)
 
     def _checks(self, place: Place, pull: Pull) -> None:
@@ -255,7 +260,7 @@ class Day:
         self.bill.happened["reviewed"] += 1
         if dice < 0.5:
             made = place.world.review(who, pull.number, "APPROVED")
-            self._at(self._minutes(0.5, 20), lambda: self._merge(place, pull))
+            self._at(self._minutes(0.5, 20), lambda: self._merge(place, pull, str(made.id)))
         elif dice < 0.83:
             remarks = [("calc.py", line, f"why {line}?") for line in (1, 2)]
             before = set(place.world.threads)
@@ -285,10 +290,17 @@ class Day:
                 ),
             )
 
-    def _merge(self, place: Place, pull: Pull) -> None:
+    def _merge(self, place: Place, pull: Pull, approval: str) -> None:
+        """As the job does it: what was approved is merged once that is known, and looked at just before."""
         if pull.state != "open":
             return
+        if not Review.objects.filter(external_id=approval).exists():
+            self._at(self._minutes(1, 1), lambda: self._merge(place, pull, approval))
+            return
         sha = pull.head_sha
+        row = PullRequest.objects.select_related("task").get(project=place.project, number=pull.number)
+        for seen in place.forge.observe([pull.number], for_a_write=True):
+            pull_requests.record(task=row.task, seen=seen, now=self.now)
         self._write("merged", lambda: place.forge.merge(pull.number, head_sha=sha, method="squash", message="Merge"))
         PullRequest.objects.filter(project=place.project, number=pull.number).update(state="merged")
 

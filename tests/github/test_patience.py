@@ -39,11 +39,9 @@ def _page(client: Client, path: str) -> str:
     return client.get(path).content.decode()
 
 
-def _approved(lab: GitHubLab) -> Task:
-    """A task whose pull request is about to be merged: somebody has approved it, and nobody has seen that yet."""
+def _waiting_for_review(lab: GitHubLab) -> Task:
     task = lab.here.submit(script=turns(FIX))
     _until(lab, task, lambda: task.status == TaskStatus.REVIEW_PENDING)
-    lab.github.world.review(REVIEWER, lab.pull(task).number, "APPROVED")
     return task
 
 
@@ -60,13 +58,13 @@ def test_f15_a_limit_is_told_kept_by_everybody_and_gone_when_it_is_over() -> Non
     with github_lab() as lab:
         here, github = lab.here, lab.github
         here.rule("approved-and-green", auto=True, action=["auto-merge"])
-        client, waits, looked_at = _client(lab), _approved(lab), here.submit("another", script=turns(FIX))
-        _until(lab, looked_at, lambda: looked_at.status == TaskStatus.REVIEW_PENDING)
+        client, waits, looked_at = _client(lab), _waiting_for_review(lab), _waiting_for_review(lab)
         assert "asks for patience" not in _page(client, "/")
         # The look sees the approval; the merge that follows from it hits the limit.
         github.fail("PUT .*/merge", 403, message=SECONDARY, headers={"retry-after": str(WAIT)})
+        github.world.review(REVIEWER, lab.pull(waits).number, "APPROVED")
         _until(lab, waits, lambda: forges.wait_of(_row(lab), now=timezone.now()) is not None)
-        struck, asked = time.time(), len(github.asked)
+        struck, asked, queries = time.time(), len(github.asked), len(github.queries)
         words = f"asks for patience until {_row(lab).forge_waits_until:%H:%M:%S} UTC"
         for path in ("/", f"/projects/{here.project.key}/"):
             assert words in _page(client, path)
@@ -83,7 +81,10 @@ def test_f15_a_limit_is_told_kept_by_everybody_and_gone_when_it_is_over() -> Non
         assert github.asked[asked:] == []
         _let_the_time_pass(lab)
         here.until(lambda: bool(github.asked[asked:]), "GitHub is asked again")
-        assert _first_write(github.asked[asked:]) == "PUT"
+        _until(lab, waits, lambda: any(one.startswith("PUT") for one in github.asked[asked:]))
+        before = _asked_about_before_the_write(lab, calls=asked, queries=queries)
+        assert f"p{lab.pull(waits).number}:" in before
+        assert f"p{lab.pull(looked_at).number}:" not in before
         _until(lab, waits, lambda: waits.status == TaskStatus.MERGED)
         assert len([one for one in github.asked if one.endswith("/merge")]) == 2
         assert "asks for patience" not in _page(client, "/") + _page(client, f"/projects/{here.project.key}/")
@@ -96,8 +97,7 @@ def test_f15_looks_stop_where_the_hours_limit_is_nearly_used_up_and_merges_do_no
     with github_lab() as lab:
         here, github = lab.here, lab.github
         here.rule("approved-and-green", auto=True, action=["auto-merge"])
-        client, task = _client(lab), here.submit(script=turns(FIX))
-        _until(lab, task, lambda: task.status == TaskStatus.REVIEW_PENDING)
+        client, task = _client(lab), _waiting_for_review(lab)
         lab.github.world.review(REVIEWER, lab.pull(task).number, "APPROVED")
         github.quota.left["graphql"] = budget.RESERVE + 1
         _until(lab, task, lambda: task.status == TaskStatus.MERGED)
@@ -139,5 +139,8 @@ def _let_the_time_pass(lab: GitHubLab) -> None:
     lab.here.until(lambda: timezone.now() > until, "the time is over")
 
 
-def _first_write(asked: list[str]) -> str:
-    return asked[0].split()[0]
+def _asked_about_before_the_write(lab: GitHubLab, *, calls: int, queries: int) -> str:
+    """The queries that went out between so many calls and the first write after them."""
+    asked = lab.github.asked[calls:]
+    before = asked[: next(n for n, one in enumerate(asked) if one.startswith("PUT"))]
+    return "".join(lab.github.queries[queries : queries + sum("graphql" in one for one in before)])

@@ -20,9 +20,9 @@ pytestmark = pytest.mark.django_db
 
 START = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
 TICK, SPAN = timedelta(seconds=5), timedelta(minutes=40)
-# The service charges a query by its connections: reviews, threads, commits and their checks of each pull request, a hundred to a point.
+# The service charges a query by its connections: reviews, threads and checks of each pull request, a hundred to a point.
 # The base branch's checks are one more for the whole question. What comes of it is rounded to a whole number.
-CONNECTIONS, OF_BASE = 4, 1
+CONNECTIONS, OF_BASE = 3, 1
 
 
 @dataclass(slots=True)
@@ -34,7 +34,9 @@ class Meter:
     calls: int = 0
     points: int = 0
 
-    def observe(self, numbers: Sequence[int], *, timeout: float = 30) -> list[PullRequestSeen]:
+    def observe(
+        self, numbers: Sequence[int], *, for_a_write: bool = False, timeout: float = 30
+    ) -> list[PullRequestSeen]:
         for start in range(0, len(numbers), queries.AT_ONCE):
             self.calls += 1
             asked = len(numbers[start : start + queries.AT_ONCE])

@@ -71,7 +71,7 @@ def merge(action: Merge, task_id: int, tools: Toolbox) -> Mapping[str, object]:
     message = f"Merge {task}: {task.title}\n\nHead: {action.head_sha}"
     sha = scm.merge(pull.number, head_sha=action.head_sha, method=task.project.merge_method, message=message)
     failpoint("after_merge")
-    for seen in scm.observe([pull.number]):
+    for seen in scm.observe([pull.number], for_a_write=True):
         pull_requests.record(task=task, seen=seen, now=timezone.now())
         projects.mirrored(project=task.project, base_sha=seen.base_sha, now=timezone.now())
     return {"merged_sha": sha}
@@ -80,7 +80,7 @@ def merge(action: Merge, task_id: int, tools: Toolbox) -> Mapping[str, object]:
 def _look(task: Task, scm: SCM) -> None:
     """An objection or a push may be newer than our rows."""
     numbers = list(task.pull_requests.filter(state=PullState.OPEN).values_list("number", flat=True))
-    for seen in scm.observe(numbers) if numbers else ():
+    for seen in scm.observe(numbers, for_a_write=True) if numbers else ():
         pull_requests.record(task=task, seen=seen, now=timezone.now())
 
 
@@ -89,7 +89,7 @@ def close(action: ClosePullRequest, task_id: int, tools: Toolbox) -> Mapping[str
     task = _task(task_id)
     scm = tools.scm(task.project)
     scm.close(action.number)
-    for seen in scm.observe([action.number]):
+    for seen in scm.observe([action.number], for_a_write=True):
         pull_requests.record(task=task, seen=seen, now=timezone.now())
     return {"number": action.number}
 

@@ -23,8 +23,11 @@ class LocalForge:
     project: Project
     mirror: Mirror
 
-    def observe(self, numbers: Sequence[int], *, timeout: float = 30) -> Sequence[PullRequestSeen]:
+    def observe(
+        self, numbers: Sequence[int], *, for_a_write: bool = False, timeout: float = 30
+    ) -> Sequence[PullRequestSeen]:
         """What the remote's branches say of these pull requests. A change merged or a branch pushed by hand is the truth, too."""
+        del for_a_write
         at = timezone.now()  # before anything is read: what changes while we look is newer than this look
         base = self.mirror.fetch(self.project.default_branch, timeout=timeout)
         rows = PullRequest.objects.filter(project=self.project, number__in=numbers)

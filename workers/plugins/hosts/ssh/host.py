@@ -10,6 +10,7 @@ import re
 import shlex
 import tarfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import paramiko
@@ -122,15 +123,18 @@ class ChannelStream:
 class SshDial:
     """Makes lines to the serve of one machine, with our version of hostkit or a newer one behind it."""
 
-    def __init__(self, machine: Machine, link: Link) -> None:
+    def __init__(self, machine: Machine, link: Link, ours: Callable[[], bool]) -> None:
         self._machine = machine
         self._link = link
+        self._ours = ours
         self._version = release.digest(SOURCE)
         self._stamp = release.stamp(SOURCE)
 
     def __call__(self, *, timeout: float) -> wire.Stream:
         until = time.monotonic() + timeout
         for _ in range(TRIES):
+            if not self._ours():
+                raise Refused(f"{self._machine.name} was removed", code="removed")
             stream = self._bridge(until)
             if stream is None:
                 self._install(until)
@@ -203,13 +207,14 @@ class SshDial:
 
 
 class SshHost(wire.WireHost):
-    """The Host port for a machine over SSH: one connection, a few channels."""
+    """The Host port for a machine over SSH: one connection, a few channels. `ours` is asked before anything is begun there: whoever has not
+    heard yet that the machine was removed must not put hostkit on it once more."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, *, ours: Callable[[], bool] = lambda: True) -> None:
         if not _FOLDER.fullmatch(machine.folder):
             raise Refused(f"{machine.folder[:60]!r} is no name for a folder on {machine.name}", code="bad-folder")
         self._link = Link(machine)
-        self._ssh = SshDial(machine, self._link)
+        self._ssh = SshDial(machine, self._link, ours)
         super().__init__(self._ssh, most=LINES)
 
     def close(self) -> None:

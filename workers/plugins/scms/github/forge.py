@@ -37,6 +37,8 @@ QUEUE_LOOKS = timedelta(seconds=20)  # how often a head in the merge queue is lo
 _QUEUED = re.compile(r"merge queue", re.IGNORECASE)
 _AGAIN = re.compile(r"base branch was modified|try the merge again", re.IGNORECASE)
 _EXISTS = re.compile(r"already exists", re.IGNORECASE)
+# Answers about the token and its limits, and not about the pull request.
+_NOT_TAKEN = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS}
 _METHODS = {"merge": "merge", "squash": "squash", "rebase": "rebase"}
 
 
@@ -74,10 +76,12 @@ class GitHubForge:
 
     # --- looking ---
 
-    def observe(self, numbers: Sequence[int], *, timeout: float = 30) -> Sequence[PullRequestSeen]:
+    def observe(
+        self, numbers: Sequence[int], *, for_a_write: bool = False, timeout: float = 30
+    ) -> Sequence[PullRequestSeen]:
         """One query for up to a hundred pull requests, and one for up to fifty that have moved; the words of threads, the failing logs and
-        the conflicting files only where they are new. Looking comes after everything else that is asked of GitHub."""
-        patient = replace(self, client=replace(self.client, patient=True))
+        the conflicting files only where they are new. Looking for its own sake comes after everything else that is asked of GitHub."""
+        patient = replace(self, client=replace(self.client, patient=not for_a_write))
         return patient.look(numbers, Deadline.after(timeout))
 
     def look(self, numbers: Sequence[int], deadline: Deadline) -> list[PullRequestSeen]:
@@ -366,6 +370,8 @@ class GitHubForge:
             raise
         if answer.ok:
             return str(answer.body["sha"])
+        if answer.status in _NOT_TAKEN:
+            raise self.client.problem(answer, doing=f"merging #{number} of")
         there = self._merged(number, head_sha, deadline)
         if there:
             return there

@@ -12,7 +12,7 @@ from workers.plugins.scms.github import reading
 
 WORTH = 25  # pull requests; up to about so many the long question is not dearer than the short one
 # A thread that is opened again by hand shows in nothing that a glance asks for: so soon it is asked at length in any case.
-HELD_FOR = timedelta(minutes=30)
+HELD_FOR = timedelta(hours=1)
 # GitHub writes instants to the second, so what moved just now may move once more and look the same.
 SETTLED_AFTER = timedelta(minutes=1)
 _KEPT = 4000

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-AT_ONCE = 50  # pull requests in one query
-# Asked in short: GitHub charges by connections, a hundred to a point. At length a pull request has three, in short one.
+# Pull requests in one query. GitHub charges by connections, a hundred to a point and rounded: at length a pull request has three, in short one.
+AT_ONCE = 49
 GLANCES_AT_ONCE = 100
 
 _GLANCE = """
