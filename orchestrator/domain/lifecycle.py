@@ -69,6 +69,7 @@ from orchestrator.domain.triggers import (
 from orchestrator.domain.waiting import call, called_at, waiting_job, words_of
 
 _GIVEN_UP = frozenset({JobState.REFUSED, JobState.QUARANTINED, JobState.DROPPED})
+_LEFT = frozenset({JobState.REFUSED, JobState.QUARANTINED})
 _CALLS = ("job:", "waits:", "aside:")  # causes that no trigger holds: they are gone when nobody asks for them any more
 
 
@@ -100,6 +101,7 @@ def decide(snapshot: Snapshot) -> Decision:
     blocked = _blocking_job(snapshot, actions)
     if blocked is not None:
         actions.append(_ask_about(blocked))
+    actions.extend(_left_on_hosts(snapshot, actions))
     waits = waiting_job(snapshot, actions)
     actions.extend(call(waits, snapshot))
     actions.extend(_calls_gone(snapshot, actions))
@@ -323,6 +325,15 @@ def _ask_about(job: JobFacts) -> Interrupt:
     )
 
 
+def _left_on_hosts(snapshot: Snapshot, actions: Iterable[Action]) -> list[Action]:
+    """A session that could not be taken down keeps its workspace on its host. The task goes on with a successor and needs it no more, so
+    nothing else asks for it: people are told."""
+    told = _causes(actions)
+    ends = [job for key, job in snapshot.jobs.items() if key.startswith("end:")]
+    asked = [_ask_about(job) for job in ends if job.state in _LEFT]
+    return [one for one in asked if one.cause not in told]
+
+
 def _calls_gone(snapshot: Snapshot, actions: Iterable[Action]) -> list[Action]:
     """Calls about jobs, or about a task on which nothing could be decided, whose reason is not there any more."""
     asked_now = _causes(actions)
@@ -348,6 +359,7 @@ def _wind_down(snapshot: Snapshot, outcome: Outcome) -> Decision:
     left = _blocking_job(snapshot, actions)
     if left is not None:
         actions.append(_ask_about(left))
+    actions.extend(_left_on_hosts(snapshot, actions))
     waits = waiting_job(snapshot, actions)
     actions.extend(call(waits, snapshot))
     actions += [action for one in closed for action in one.actions]

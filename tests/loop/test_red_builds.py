@@ -94,9 +94,7 @@ def test_of_two_failures_the_inherited_one_is_named_and_the_other_is_told() -> N
 
 def test_the_same_check_that_fails_in_another_way_is_the_agents() -> None:
     with red_lab({"broken-unit": "dust\n"}) as here:
-        task = submit(
-            here, "Add a feature", f"sed -i 's/py::test_it/py::test_other/' check.sh; {ADD}", MEND_UNIT
-        )
+        task = submit(here, "Add a feature", f"sed -i 's/py::test_it/py::test_other/' check.sh; {ADD}", MEND_UNIT)
         here.until(lambda: len(here.sent(task, "ci-failed")) == 1, "the agent is told")
         assert "Inherited" not in here.sent(task, "ci-failed")[0].text
 

@@ -143,8 +143,8 @@ class Watch:
         raise Broken(f"I1: task {task.id} is {task.status} ({task.reason}) for ever, and nobody was called")
 
     def check_gone(self, task: TaskRow) -> None:
-        excused = [asked for asked in task.asked.values() if asked.cause.startswith("job:end:")]
         for session in task.sessions:
+            excused = f"job:end:{session.id}" in {asked.cause for asked in task.asked.values()}
             host = self.world.host(session.host)
             alive = [run.id for run in host.live() if run.session == session.id]
             if (alive or session.id in host.workspaces or not session.ended) and not excused:
