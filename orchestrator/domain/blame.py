@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from orchestrator.domain.actions import RerunChecks, RunBaseCheck, RunCheck
@@ -49,14 +49,15 @@ def blame(snapshot: Snapshot, pull: PullFacts, failed: tuple[CheckFacts, ...], *
     inherited = tuple(check for check in failed if _inherited(check, snapshot, pull))
     shared = tuple(check for check in failed if check not in inherited and _waited_on(incident_of(check, pull)))
     own = tuple(check for check in failed if check not in inherited and check not in shared)
-    asks = tuple(_asked_of_base(own, snapshot, pull))
-    if asks:
-        names = _listed(ask.name for ask in asks)
-        words = f"asks whether {pull.base_branch} fails there too: {names}"
-        return Blame(own=own, inherited=inherited, shared=shared, waits=words, asks=asks)
     if not own:
         return Blame(own=(), inherited=inherited, shared=shared, waits=_waits_for(inherited, shared, pull))
-    return _rerun_first(Blame(own=own, inherited=inherited, shared=shared), snapshot, pull, occasion)
+    # A flake is run again before the base is asked: it may fail there too, once, and would hold everybody up as if it were inherited.
+    found = _rerun_first(Blame(own=own, inherited=inherited, shared=shared), snapshot, pull, occasion)
+    asks = () if found.asks else tuple(_asked_of_base(own, snapshot, pull))
+    if not asks:
+        return found
+    words = f"asks whether {pull.base_branch} fails there too: {_listed(ask.name for ask in asks)}"
+    return replace(found, waits=words, asks=asks)
 
 
 def word_of(check: CheckFacts, found: Blame) -> str | None:

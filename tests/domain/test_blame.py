@@ -188,9 +188,9 @@ def test_failures_that_are_all_known_to_go_away_are_run_once_more_before_the_age
     assert len(story.sent) == 1
 
 
-def test_ours_are_run_again_by_us() -> None:
+def test_ours_are_run_again_by_us_before_the_base_is_asked() -> None:
     story = Story(snapshot(policy=OWN))
-    story.see(pull=red(failing(flaky=True), base=(on_base("success"),)))
+    story.see(pull=red(failing(flaky=True)))
     assert story.promised == [RunCheck(name="test", head_sha=HEAD, n=2)]
 
 

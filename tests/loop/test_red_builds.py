@@ -9,7 +9,17 @@ import pytest
 from django.utils import timezone
 
 from orchestrator.domain.status import TaskStatus
-from orchestrator.models import BaseCheck, Check, Event, Flake, Incident, Job, Message, NotificationChannel, Task
+from orchestrator.models import (
+    BaseCheck,
+    Check,
+    Event,
+    Flake,
+    Incident,
+    Message,
+    Notification,
+    NotificationChannel,
+    Task,
+)
 from orchestrator.services import incidents, tasks
 from tests.lab import Lab, lab, turns
 
@@ -172,7 +182,7 @@ def test_a_known_flake_that_is_red_again_is_told_after_one_rerun() -> None:
 
 
 def test_the_same_failure_three_times_calls_a_human_although_tries_are_left() -> None:
-    same = f"echo 'always the same' > broken-unit; {ADD}; echo I have fixed turn $AO_TURN"
+    same = f'echo \'always the same\' > broken-unit; {ADD}; echo \'{{"type":"message","text":"I have fixed turn \'$AO_TURN\'"}}\''
     with red_lab() as here:
         here.rule("ci-failed", retries=9, escalate_after="9")
         task = submit(here, "Add a feature", same)
@@ -227,7 +237,7 @@ def test_the_same_failure_on_three_pull_requests_is_one_incident_on_which_the_ot
         assert (incident.on_base, len(incident.pulls), incident.fingerprint != "") == (False, 4, True)
         assert [len(here.sent(task, "ci-failed")) for task in made] == [1, 1, 0, 0]
         assert sum(len(here.escalations(task)) for task in made) == 0
-        assert Job.objects.filter(key__startswith=f"alert:incident-{incident.pk}").count() == 1
+        assert Notification.objects.filter(telling="alert", cause__contains=f"incident-{incident.pk}").count() == 1
         assert Event.objects.filter(kind="incident.opened").count() == 1
 
 

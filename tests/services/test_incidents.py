@@ -9,7 +9,18 @@ from django.utils import timezone
 
 from orchestrator.domain.rules import Trigger
 from orchestrator.domain.status import TaskStatus
-from orchestrator.models import BaseCheck, Check, Flake, Incident, Job, Message, NotificationChannel, PullRequest, Task
+from orchestrator.models import (
+    BaseCheck,
+    Check,
+    Flake,
+    Incident,
+    Job,
+    Message,
+    Notification,
+    NotificationChannel,
+    PullRequest,
+    Task,
+)
 from orchestrator.ports import CheckSeen, PullRequestSeen, PullState
 from orchestrator.services import base_checks, incidents, pull_requests
 from orchestrator.services.reconcile import reconcile
@@ -91,7 +102,7 @@ def test_the_third_pull_request_that_fails_alike_opens_one_incident_and_waits() 
         assert (incident.on_base, len(incident.pulls), incident.check_name) == (False, 3, "lint")
         assert [told(task) for task in made] == [1, 1, 0]
         assert made[2].reason == f"waits on incident #{incident.pk}: lint fails on 3 pull requests the same way"
-        assert Job.objects.filter(verb="Alert").count() == 1
+        assert Notification.objects.filter(telling="alert").count() == 1
         reconcile(task_id=made[2].pk, now=timezone.now())
         assert Incident.objects.count() == 1
 
@@ -178,7 +189,7 @@ def test_what_breaks_many_checks_of_main_at_once_is_told_to_people_once() -> Non
         base_checks.record(project=here.project, sha=base, seen=red, now=timezone.now())
         see(task, *(ran(f"9{n}", "failure", name=name, head="a" * 40) for n, name in enumerate(names)))
         assert task.reason.startswith("waits for main: suite 0, suite 1, suite 2 and 27 more fail there too")
-        assert (Incident.objects.count(), Job.objects.filter(verb="Alert").count()) == (30, 1)
+        assert (Incident.objects.count(), Notification.objects.filter(telling="alert").count()) == (30, 1)
 
 
 def test_a_person_who_says_that_main_is_mended_has_the_agents_told() -> None:
