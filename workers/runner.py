@@ -168,7 +168,7 @@ def _attempt(job: Job, claim: Claim, tools: Toolbox, facts: Mapping[str, object]
         logger.info("job done" if settled else "job overtaken", extra=dict(facts))
     except Unavailable as error:
         run_at = now() + error.retry_after if error.retry_after is not None else None
-        jobs.settle_unavailable(claim=claim, error=_words(error), run_at=run_at, now=now(), awaited=error.awaited)
+        jobs.settle_unavailable(claim=claim, error=_words(error), run_at=run_at, now=now(), under_way=error.under_way)
         logger.info("job waits", extra={**facts, "error": str(error)})
     except Refused as error:
         jobs.settle_refused(claim=claim, code=error.code, error=_words(error), evidence=error.evidence, now=now())

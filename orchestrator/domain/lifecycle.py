@@ -28,6 +28,7 @@ from orchestrator.domain.actions import (
     StopAgent,
     key_of,
 )
+from orchestrator.domain.answers import answers_in
 from orchestrator.domain.progress import progress_of
 from orchestrator.domain.prompts import resume_words
 from orchestrator.domain.reactions import LOST_RACE, Reacted, merges, react
@@ -221,16 +222,24 @@ def _of_the_pull_request(snapshot: Snapshot, pull: PullFacts) -> Iterator[Action
 
 
 def _answers(snapshot: Snapshot, pull: PullFacts) -> Iterator[Action]:
-    """What people said in a thread is answered once the turn that was told of it is over and published. A commit settles the thread;
-    without one only its people can."""
+    """What people said in a thread is answered once the turn that was told of it is over and published. A commit settles the thread, unless
+    the agent says that it is open; without one it is settled where the agent says so, else by its people."""
     turn = snapshot.turn
     if turn is None or not turn.published or not at_rest(snapshot) or died(turn) or asks(turn):
         return
     newest = {comment.thread: comment for comment in pull.comments}
+    said = answers_in(turn.last_words)
     for thread, comment in newest.items():
         people = comment.trusted and not comment.bot and not comment.ours
         if people and not comment.resolved and comment.told_in == turn.n:
-            yield AnswerThread(thread=thread, comment=comment.id, turn=turn.n, settles=turn.produced)
+            settled = said[thread].settled if thread in said else None
+            yield AnswerThread(
+                thread=thread,
+                comment=comment.id,
+                turn=turn.n,
+                settles=turn.produced if settled is None else settled,
+                edits=comment.edits,
+            )
 
 
 def _host_deadline(snapshot: Snapshot) -> datetime | None:

@@ -270,6 +270,7 @@ def _reviews(pull: PullRequest) -> tuple[ReviewFacts, ...]:
             trusted=review.trusted,
             bot=review.bot,
             told=review.message_id is not None,
+            edits=review.edits,
         )
         for review in pull.reviews.order_by("submitted_at", "id")
     )
@@ -289,6 +290,7 @@ def _comments(pull: PullRequest, current: int | None) -> tuple[CommentFacts, ...
             bot=comment.bot,
             ours=comment.ours,
             told=comment.message_id is not None,
+            edits=comment.edits,
             told_in=_turn_of(comment.message, current),
         )
         for comment in pull.comments.select_related("message__turn").order_by("created_at", "id")
