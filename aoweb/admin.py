@@ -10,7 +10,7 @@ from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.template.loader import render_to_string
@@ -31,12 +31,15 @@ from orchestrator.models import (
     Interruption,
     Job,
     Membership,
+    Notification,
     NotificationChannel,
     Project,
+    QuietTime,
     RuleRow,
+    RuleVersion,
     Task,
 )
-from orchestrator.services import accounts, rules, settings
+from orchestrator.services import accounts, calling, channels, rules, settings
 
 LINK_HOLDS = timedelta(hours=24)
 
@@ -74,6 +77,19 @@ def _words(change: dict[str, Any]) -> str:
     return " ".join(
         [verb, *(str(facts[key]) for key in ("name", "object") if key in facts), *map(str, facts.get("fields", []))]
     )
+
+
+class ReadOnly(ModelAdmin):
+    """Rows that the system writes, for looking."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:  # noqa: ARG002
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:  # noqa: ARG002
+        return False
 
 
 @admin.register(Group)
@@ -120,10 +136,23 @@ class RuleForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable 
         return cleaned
 
 
+class ProjectForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable at run time
+    """A project's row; a plan by which nobody could be called is said beside its field."""
+
+    def clean_escalation(self) -> dict[str, Any]:
+        said = self.cleaned_data["escalation"] or {}
+        try:
+            calling.check(said)
+        except (ValueError, AttributeError) as error:
+            raise forms.ValidationError(str(error)) from error
+        return dict(said)
+
+
 @admin.register(Project)
 class ProjectAdmin(Told):
     """Repositories with their defaults, members and effective rules."""
 
+    form = ProjectForm
     list_display = ("key", "name", "agent", "sandbox", "default_branch", "paused")
     list_filter = ("paused", "agent", "sandbox")
     search_fields = ("key", "name", "remote")
@@ -141,6 +170,7 @@ class ProjectAdmin(Told):
         ("Agents", {"fields": ("agent", "agent_config", "agent_rules", "env", "sandbox", "budget")}),
         ("Workspaces", {"fields": ("symlinks", "post_create", "warm_workspaces", "max_sessions", "reassign_after")}),
         ("Forge and merging", {"fields": ("scm", "merge_method", "auto_cleanup", "cleanup_grace")}),
+        ("Calling people", {"fields": ("escalation",)}),
         ("Effective rules", {"fields": ("effective_rules",)}),
         ("Seen", {"fields": ("mirrored_at", "base_sha", "next_number", "created_at"), "classes": ["collapse"]}),
     )
@@ -167,9 +197,39 @@ class RuleAdmin(Told):
     list_filter = ("trigger", "project")
     readonly_fields = ("effective",)
 
+    def save_model(self, request: HttpRequest, obj: RuleRow, form: Any, change: bool) -> None:
+        with transaction.atomic():
+            before = (
+                RuleRow.objects.select_for_update(of=("self",)).filter(pk=obj.pk).select_related("project").first()
+                if change
+                else None
+            )
+            super().save_model(request, obj, form, change)
+            rules.note_row(before=before, after=obj, actor=actor_of(request))
+
+    def delete_model(self, request: HttpRequest, obj: RuleRow) -> None:
+        with transaction.atomic():
+            rules.note_row(before=obj, after=None, actor=actor_of(request))
+            super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[RuleRow]) -> None:
+        with transaction.atomic():
+            for row in queryset.select_related("project"):
+                rules.note_row(before=row, after=None, actor=actor_of(request))
+            super().delete_queryset(request, queryset)
+
     @admin.display(description="What holds now, all places together")
     def effective(self, row: RuleRow) -> SafeString:
         return rules_as_html(row.project if row.pk else None)
+
+
+@admin.register(RuleVersion)
+class RuleVersionAdmin(ReadOnly):
+    """Every change of the rules, wherever it was made."""
+
+    list_display = ("number", "at", "trigger", "project", "task", "actor_name", "before", "fields")
+    list_filter = ("trigger", "project")
+    list_select_related = ("project", "task__project")
 
 
 @admin.register(Host)
@@ -180,28 +240,41 @@ class HostAdmin(Told):
     list_filter = ("kind", "draining")
     readonly_fields = (
         *("folder", "boot_id", "facts", "seen_at", "silent_since", "trouble", "channel_holder", "channel_until"),
-        "removed_at",
+        *("removed_at", "joined_at", "link_until"),
     )
+    exclude = ("link_digest", "machine_digest")
 
 
 @admin.register(NotificationChannel)
 class NotificationChannelAdmin(Told):
-    """Ways to reach people, and for which priorities."""
+    """Ways to reach people, and for which priorities. Their addresses are said here and in the file, by admins alone."""
 
-    list_display = ("name", "plugin", "priorities")
+    list_display = ("name", "plugin", "person", "priorities", "dead_since", "trouble")
+    autocomplete_fields = ("person",)
+    readonly_fields = ("failures", "failing_since", "dead_since", "trouble")
+
+    def save_model(self, request: HttpRequest, obj: NotificationChannel, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        channels.mended(channel_ids=[obj.pk], now=timezone.now())
 
 
-class ReadOnly(ModelAdmin):
-    """Rows that the system writes, for looking."""
+class QuietTimeForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable at run time
+    """Somebody's quiet hours; a place that no clock knows is said beside its field."""
 
-    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
-        return False
+    def clean_zone(self) -> str:
+        try:
+            return str(calling.read_zone(self.cleaned_data["zone"]))
+        except ValueError as error:
+            raise forms.ValidationError(str(error)) from error
 
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:  # noqa: ARG002
-        return False
 
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:  # noqa: ARG002
-        return False
+@admin.register(QuietTime)
+class QuietTimeAdmin(Told):
+    """When somebody's own channels are quiet. People set theirs on the page of their inbox."""
+
+    form = QuietTimeForm
+    list_display = ("person", "start", "end", "zone")
+    autocomplete_fields = ("person",)
 
 
 @admin.register(ApiToken)
@@ -260,6 +333,17 @@ class JobAdmin(ReadOnly):
     show_full_result_count = False
 
 
+@admin.register(Notification)
+class NotificationAdmin(ReadOnly):
+    """What was sent where, and what became of it."""
+
+    list_display = ("id", "channel", "telling", "priority", "title", "state", "tries", "held_until", "sent_at", "error")
+    list_filter = ("channel", "telling", "priority")
+    search_fields = ("title", "error", "message")
+    list_select_related = ("channel",)
+    show_full_result_count = False
+
+
 @admin.register(Interruption)
 class InterruptionAdmin(ReadOnly):
     """What people were asked, and how long it took."""
@@ -271,6 +355,8 @@ class InterruptionAdmin(ReadOnly):
         "escalation",
         "question",
         "seen_at",
+        "step",
+        "snoozed_until",
         "acknowledged_at",
         "resolved_at",
     )

@@ -13,6 +13,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
+from orchestrator.domain.durations import parse_duration
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 
@@ -24,6 +26,14 @@ def flag(name: str, *, default: bool = False) -> bool:
 def words(name: str) -> list[str]:
     """Read a list separated by commas or spaces."""
     return [word for word in re.split(r"[,\s]+", os.environ.get(name, "")) if word]
+
+
+def span(name: str, default: str) -> timedelta:
+    """Read a duration such as 30d. Refuses to start on anything else."""
+    try:
+        return parse_duration(os.environ.get(name) or default)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name}: {error}") from error
 
 
 def database(url: str) -> dict[str, Any]:
@@ -82,8 +92,12 @@ AO_HOME = Path(os.environ.get("AO_HOME") or Path.home() / ".local" / "share" / "
 AO_PORT = int(os.environ.get("AO_PORT", "3000"))
 AO_BASE_URL = os.environ.get("AO_BASE_URL", f"http://localhost:{AO_PORT}").rstrip("/")
 AO_LOCAL_HOST = os.environ.get("AO_LOCAL_HOST", "local")
+# Set by `ao worker --join`: the name under which this machine serves an installation on another one.
+AO_JOINED = os.environ.get("AO_JOINED", "")
 AO_FLOWER_SOCKET = os.environ.get("AO_FLOWER_SOCKET", "")
 AO_FLOWER_AUTH = os.environ.get("AO_FLOWER_AUTH", "")
+# How long it is kept what was known at each decision: as far back as `ao replay` and the reasons on a task's page reach.
+DECISIONS_KEPT = span("AO_DECISIONS_KEPT", "30d")
 # Set by tests and faults only: which point of which effect kills its process (`after_pr_create:kill9`).
 AO_FAILPOINT = os.environ.get("AO_FAILPOINT", "")
 
@@ -143,6 +157,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "aoweb.dashboard.waiting.waiting",
             ],
         },
     },

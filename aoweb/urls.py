@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import include, path
 
+from aoweb.api.file_schema import file_schema
 from aoweb.api.health import healthz, readyz
 from aoweb.dashboard.flower import flower
 from aoweb.webhooks.github import github
@@ -15,6 +16,7 @@ urlpatterns = [
     path("", include("aoweb.dashboard.urls")),
     path("api/v1/", include("aoweb.api.urls")),
     path("webhooks/github/", github, name="github-webhook"),
+    path("schema/agent-orchestrator.json", file_schema, name="file-schema"),
     path("healthz", healthz, name="healthz"),
     path("readyz", readyz, name="readyz"),
     path("flower/", flower, name="flower"),

@@ -19,7 +19,21 @@ from benchmarks.measure import HEADER, LOAD_LIMIT, ROUNDS, Series, load, restore
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
-PROGRAMS = ("api", "spawn", "jobs", "ticks", "boards", "forge", "kills", "starts", "idle", "trees", "ssh")
+PROGRAMS = (
+    "api",
+    "spawn",
+    "jobs",
+    "ticks",
+    "decisions",
+    "reds",
+    "boards",
+    "forge",
+    "kills",
+    "starts",
+    "idle",
+    "trees",
+    "ssh",
+)
 KEPT = "<!-- What stands below is written by people and kept. -->"
 INTRODUCTION = f"""# What was measured
 

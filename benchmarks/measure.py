@@ -36,6 +36,7 @@ class Goal:
     at_most: float = math.inf
     at_least: float = -math.inf
     ratio_at_most: float = math.inf
+    ratio_at_least: float = -math.inf
 
 
 @dataclass(slots=True, kw_only=True)
@@ -78,7 +79,7 @@ class Series:
     @property
     def met(self) -> bool:
         bounded = self.goal.at_least <= self.median <= self.goal.at_most
-        return bounded and (self.ratio is None or self.ratio <= self.goal.ratio_at_most)
+        return bounded and (self.ratio is None or self.goal.ratio_at_least <= self.ratio <= self.goal.ratio_at_most)
 
 
 def _quiet(rounds: Sequence[Round]) -> list[Round]:

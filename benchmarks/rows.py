@@ -13,6 +13,7 @@ from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_K
 from django.contrib.auth.models import User
 from django.contrib.sessions.backends.db import SessionStore
 from django.db import connection, transaction
+from django.db.models import F
 from django.utils import timezone
 
 from orchestrator.domain.status import Attention, TaskStatus
@@ -174,6 +175,24 @@ def reviewable(count: int, *, head: str = HEAD, wake_in: timedelta | None = None
         for task in tasks
     )  # fmt: skip
     return [task.pk for task in tasks]
+
+
+def watched(numbers: Sequence[int], *, head: str) -> None:
+    """A task that waits for its review for each of these pull requests of the forge, looked at in turns as they are."""
+    ids = reviewable(len(numbers), head=head)
+    now = timezone.now()
+    rows = list(PullRequest.objects.filter(task__in=ids).order_by("pk"))
+    for place, (row, number) in enumerate(zip(rows, numbers, strict=True)):
+        row.number, row.poll_at = number, now + timedelta(seconds=60 * place / len(rows))
+    # Numbers that were given by ours and by the forge may meet on the way.
+    PullRequest.objects.filter(task__in=ids).update(number=F("number") + 10_000_000)
+    PullRequest.objects.bulk_update(rows, ["number", "poll_at"], batch_size=500)
+
+
+def over(task_id: int) -> bool:
+    """Whether the task has ended and nothing of it is left to do."""
+    jobs = Job.objects.filter(task=task_id, state__in=["promised", "claimed"])
+    return not jobs.exists() and Task.objects.filter(pk=task_id).exclude(outcome="").exists()
 
 
 def settled() -> int:

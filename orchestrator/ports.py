@@ -27,6 +27,15 @@ class Unavailable(PortError):
         self.under_way = under_way
 
 
+class LimitReached(Unavailable):
+    """Not now, for nobody: the forge allows no more until then. `writes_go_on`: only looking has to wait."""
+
+    def __init__(self, message: str, *, retry_after: timedelta, writes_go_on: bool = False) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.wait = retry_after
+        self.writes_go_on = writes_go_on
+
+
 class Refused(PortError):
     """No: trying the same again will not work. `code` is one stable word for rules and tests, such as `head-moved`."""
 
@@ -351,12 +360,14 @@ class NeedsInput:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """What was used since the last such event: tokens, and money in USD where the agent tells. With `so_far` the figures are those of the
-    whole run up to now, for agents that tell sums."""
+    whole run up to now, for agents that tell sums: they take the place of what was counted request by request. `request` names the one
+    that the figures are of, for agents that tell them with every piece of its answer: it is counted once."""
 
     input_tokens: int = 0
     output_tokens: int = 0
     cost_usd: float = 0.0
     so_far: bool = False
+    request: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -376,6 +387,9 @@ class TurnDone:
 
 
 AgentEvent = Started | Activity | Said | NeedsInput | Usage | Confirmed | TurnDone
+
+
+NO_CONVERSATION = 44
 
 
 class Agent(Protocol):
@@ -408,6 +422,12 @@ class Agent(Protocol):
 
     def read(self, line: bytes) -> Sequence[AgentEvent]:
         """The events in one complete line of output; a line it does not know has none."""
+        ...
+
+    def recall(self, native_id: str) -> tuple[str, ...] | None:
+        """The command that prints, where the agent ran, the names `[message ID]` of all messages that its conversation holds on disk, and
+        ends with the exit code `NO_CONVERSATION` where there is none; None when it keeps none that can be asked. A program that died may have
+        read words that it forgot with its death."""
         ...
 
     def say(self, *, message: str, text: str) -> bytes | None:
@@ -556,12 +576,34 @@ class Issue:
     url: str
     author: str
     trusted: bool
+    identifier: str = ""  # as people call it in its project
+    priority: int | None = None  # 1 is the most urgent, 4 the least
+    assignee: str = ""
+    blocked_by: tuple[str, ...] = ()  # ids of issues that have to be over first
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
 
 
 class Tracker(Protocol):
-    """Where tasks come from."""
+    """Where tasks come from. It never writes."""
 
     def issue(self, reference: str, *, timeout: float = 30) -> Issue: ...
+
+    def candidates(self, *, labels: Sequence[str], timeout: float = 45) -> Sequence[Issue]:
+        """Every open issue that has all of these labels, those that nobody may work on included, in the tracker's order."""
+        ...
+
+    def refresh(self, ids: Sequence[str], *, timeout: float = 45) -> Sequence[Issue]:
+        """The issues of these ids as they are now; those that cannot be seen (any more) are left out. No ids: no question is asked."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeLink:
+    """Something to press: what it does, and the address that does it after one more click."""
+
+    label: str
+    url: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -573,6 +615,9 @@ class Notice:
     title: str
     body: str
     url: str
+    links: tuple[NoticeLink, ...] = ()  # what can be pressed
+    event: str = "alert"  # asked | climbed | reminded | back | alert | digest
+    about: tuple[int, ...] = ()  # the escalations that it is about, by id
 
 
 class Notifier(Protocol):

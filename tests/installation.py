@@ -11,11 +11,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
+import psycopg
 
 from tests.repositories import Repository
 
@@ -49,6 +51,7 @@ class Installation:
     url: str = ""
     token: str = ""
     port: int = 0
+    ends: ExitStack = field(default_factory=ExitStack)  # what is let go of when it is over
 
     @property
     def home(self) -> Path:
@@ -151,6 +154,12 @@ class Installation:
                     continue
         return found
 
+    def database(self) -> psycopg.Connection[tuple[Any, ...]]:
+        """A connection to the embedded database, which every statement of its own commits."""
+        return psycopg.connect(
+            host=str(self.home / "run" / "postgres"), user="ao", dbname="ao", autocommit=True, connect_timeout=2
+        )
+
     def call(self, method: str, path: str, **more: object) -> httpx.Response:
         """One call of the API."""
         headers = {"Authorization": f"Bearer {self.token}", **more.pop("headers", {})}  # type: ignore[dict-item]
@@ -201,6 +210,7 @@ def installation(**environment: str) -> Iterator[Installation]:
     try:
         yield made
     finally:
+        made.ends.close()
         made.stop()
         for pid in [*made.hostkit(), *made.marked()]:
             try:

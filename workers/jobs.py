@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from orchestrator.services.reconcile import reconcile
 from workers import looks, mirrors, runner, sweeps
+from workers.post import POST
 from workers.toolbox import real
 from workers.watch import Watch
 
@@ -29,6 +30,11 @@ def place_tasks(**_: object) -> None:
 @shared_task(ignore_result=True)
 def run_due_jobs(*, queue: str, **_: object) -> None:
     runner.run_due(queues=[str(queue)], tools=real())
+
+
+@shared_task(ignore_result=True)
+def deliver_notices(**_: object) -> None:
+    POST.bell.set()
 
 
 @shared_task(ignore_result=True)

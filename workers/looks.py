@@ -10,14 +10,14 @@ from django.utils import timezone
 
 from orchestrator.domain import watching
 from orchestrator.models import Project, PullRequest
-from orchestrator.ports import PortError, PullRequestSeen, PullState, Unavailable
-from orchestrator.services import projects, pull_requests
+from orchestrator.ports import LimitReached, PortError, PullRequestSeen, PullState
+from orchestrator.services import deliveries, forges, projects, pull_requests
 from workers import runner
 from workers.toolbox import Toolbox
 
-TOGETHER = timedelta(
-    seconds=15
-)  # what is due so soon comes along: looks of a project fall together, and cost the forge one question
+# What is due so soon comes along: looks of a project fall together, and cost the forge one question.
+TOGETHER = timedelta(seconds=15)
+WRITES_FIRST = timedelta(seconds=5)  # between the end of a limit and the first look
 
 
 def observe_due_pull_requests(tools: Toolbox) -> int:
@@ -38,49 +38,64 @@ def _observe(project: Project, pulls: Sequence[PullRequest], tools: Toolbox) -> 
     by_number = {pull.number: pull for pull in pulls}
     try:
         found = tools.scm(project).observe(sorted(by_number))
+    except LimitReached as error:
+        # A little later than those who write, who have waited as long.
+        PullRequest.objects.filter(pk__in=ids).update(poll_at=now + error.wait + WRITES_FIRST)
+        forges.limited(project=project, until=now + error.wait, writes_go_on=error.writes_go_on)
+        return 0
     except PortError as error:
-        if isinstance(error, Unavailable) and error.retry_after is not None:
-            PullRequest.objects.filter(pk__in=ids).update(poll_at=now + error.retry_after)
         projects.trouble(project=project, notice=f"{project.shown_remote}: {error}")
         return 0
-    _look_again_later(by_number, found, held=held, now=now)
+    forges.answers(project=project)
+    _look_again_later(project, by_number, found, held=held, now=now)
     if found and found[0].base_sha != project.base_sha:
         # Before anything is decided on it: an agent that is told of a conflict finds this base in its workspace.
-        projects.mirrored(project=project, base_sha=found[0].base_sha, now=now)
-    for one in found:
-        pull = by_number[one.number]
-        moved = (pull.head_sha, pull.base_sha, pull.state, pull.mergeable) != (
-            one.head_sha,
-            one.base_sha,
-            one.state,
-            one.mergeable,
-        )
-        if moved or one.checks or one.reviews or one.comments:
-            pull_requests.record(task=pull.task, seen=one, now=now)
-            runner.decide_on(pull.task_id)
-        else:
-            pull_requests.seen_unchanged(pull=pull, at=one.observed_at)
+        projects.mirrored(project=project, base_sha=found[0].base_sha, now=now, looked_at=ids)
+    _take_in([(by_number[one.number], one) for one in found], now=now)
     return len(found)
 
 
+def _take_in(looked: Sequence[tuple[PullRequest, PullRequestSeen]], *, now: datetime) -> None:
+    """What is new is recorded and decided on; the rest was only seen."""
+    moved = [(pull, seen) for pull, seen in looked if pull_requests.changed(pull=pull, seen=seen)]
+    ids = {pull.pk for pull, _ in moved}
+    still = [(pull, seen) for pull, seen in looked if pull.pk not in ids]
+    if still:
+        pull_requests.seen_unchanged(pulls=[pull for pull, _ in still], at=min(seen.observed_at for _, seen in still))
+    surprises = [pull for pull, seen in moved if pull.seen and pull_requests.told(pull=pull, seen=seen)]
+    if surprises:
+        pull_requests.untold(pulls=surprises, now=now)
+    for pull, seen in moved:
+        pull_requests.record(task=pull.task, seen=seen, now=now)
+        runner.decide_on(pull.task_id)
+
+
 def _look_again_later(
-    by_number: Mapping[int, PullRequest], found: Sequence[PullRequestSeen], *, held: datetime, now: datetime
+    project: Project,
+    by_number: Mapping[int, PullRequest],
+    found: Sequence[PullRequestSeen],
+    *,
+    held: datetime,
+    now: datetime,
 ) -> None:
     """When each is due again. One for which somebody rang while we looked stays due."""
+    rung = deliveries.rings(project=project, now=now)
     spans: dict[timedelta, list[int]] = {}
     for seen in found:
         pull = by_number[seen.number]
-        spans.setdefault(_span(pull, seen, now=now), []).append(pull.pk)
+        spans.setdefault(_span(pull, seen, rung=rung, now=now), []).append(pull.pk)
+    quiet = Q(rung_at__isnull=True) | Q(rung_at__lt=now)
     for span, ids in spans.items():
-        PullRequest.objects.filter(pk__in=ids, poll_at=held).update(poll_at=now + span)
+        PullRequest.objects.filter(quiet, pk__in=ids, poll_at=held).update(poll_at=now + span)
 
 
-def _span(pull: PullRequest, seen: PullRequestSeen, *, now: datetime) -> timedelta:
+def _span(pull: PullRequest, seen: PullRequestSeen, *, rung: bool, now: datetime) -> timedelta:
     words = [*(one.submitted_at for one in seen.reviews), *(one.created_at for one in seen.comments)]
     pushed = pull.head_since if pull.head_sha == seen.head_sha else now
-    running = any(check.status != "completed" for check in seen.checks)
     return watching.look_again_after(
         own=pull.project.scm.get("plugin", "local") == "local",
-        moving=running or (seen.state is PullState.OPEN and seen.mergeable is None),
+        rung=rung,
+        unknown=seen.state is PullState.OPEN and seen.mergeable is None,
+        running=any(check.status != "completed" for check in seen.checks),
         quiet_for=now - max([pushed, *words]),
     )

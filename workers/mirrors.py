@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +13,15 @@ from django.db import connection
 from django.db.models import Q
 from django.utils import timezone
 
-from orchestrator.models import Host, Job, Project, Workspace
+from orchestrator.domain.workflow import USUAL_NAME
+from orchestrator.models import Host, Job, Project, ProjectWorkflow, Workspace
 from orchestrator.ports import PortError
 from orchestrator.services import checks, projects
+from orchestrator.services.configuration.yaml import SIZE_CAP
+from orchestrator.services.workflows import versions
+from workers import runner
 from workers.executors.specs import detached_spec
+from workers.git.mirror import Mirror
 from workers.toolbox import Toolbox
 
 logger = logging.getLogger(__name__)
@@ -79,6 +85,19 @@ def fetch(project: Project, tools: Toolbox, *, timeout: float) -> None:
         projects.trouble(project=project, notice=f"{project.shown_remote}: {error}")
         return
     projects.mirrored(project=project, base_sha=sha, now=timezone.now())
+    runner.unhindered("looking for a workflow", lambda: _look_for_workflow(project, mirror, sha))
+
+
+def _look_for_workflow(project: Project, mirror: Mirror, sha: str) -> None:
+    """The repository's own WORKFLOW.md, once for each commit of the default branch."""
+    if ProjectWorkflow.objects.filter(project=project).filter(Q(looked_sha=sha) | Q(applied=True)).exists():
+        return
+    try:
+        text = mirror.text_of(USUAL_NAME, sha=sha, cap=SIZE_CAP)
+    except PortError as error:
+        logger.warning("no look at the workflow", extra={"project": project.key, "error": str(error)})
+        return
+    versions.found_in_repository(project=project, text=text, sha=sha, env=os.environ, now=timezone.now())
 
 
 def prepare_ahead(project: Project, tools: Toolbox) -> None:

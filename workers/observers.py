@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import logging
 import threading
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
-from django.db import InterfaceError, OperationalError, close_old_connections
+from django.db import InterfaceError, OperationalError, close_old_connections, connection
 from django.db.models import Q
 from django.utils import timezone
 
 from orchestrator.models import Check, Host, Session, Turn, Workspace
 from orchestrator.ports import AgentEvent, Look, PortError, RunEnd, RunState
 from orchestrator.ports import Host as HostPort
-from orchestrator.services import checks, observations, sessions, transcripts
+from orchestrator.services import checks, hooks, observations, sessions, transcripts
 from orchestrator.services.observations import Watched
 from orchestrator.services.sessions import Overtaken
 from workers import runner
+from workers.executors.hooks import TIMED_OUT
 from workers.identity import known_dead
 from workers.toolbox import Toolbox
 
@@ -70,7 +71,7 @@ class HostChannel:
                 facts = port.facts(programs=PROGRAMS)
                 observations.host_seen(
                     host=host,
-                    now=timezone.now(),
+                    now=_received_at(host),
                     boot_id=facts.boot_id,
                     boottime=facts.boottime,
                     free_bytes=facts.free_bytes,
@@ -88,7 +89,7 @@ class HostChannel:
             return False
         self._known = look.boot_id == host.boot_id  # what a machine can do may be otherwise after a restart
         observations.host_seen(
-            host=host, now=timezone.now(), boot_id=look.boot_id, boottime=look.boottime, free_bytes=look.free_bytes
+            host=host, now=_received_at(host), boot_id=look.boot_id, boottime=look.boottime, free_bytes=look.free_bytes
         )
         self._take_in(host, port, watched, look)
         return True
@@ -160,6 +161,8 @@ class HostChannel:
                 runner.decide_on(task.pk)
         elif one.run.startswith("check-"):
             self._end_check(host, one, state)
+        elif one.run.startswith("hook-"):
+            _end_hook(one, state)
         else:
             try:
                 _end_setup(one, state)
@@ -202,13 +205,25 @@ def _lost(one: Watched) -> RunState:
     )
 
 
+def _received_at(host: Host) -> datetime:
+    """When a look is received: by the database's clock where we are on another machine, for a successor is placed by what is written here."""
+    if host.kind != Host.Kind.WORKER:
+        return timezone.now()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        found: datetime = cursor.fetchone()[0]
+    return found
+
+
 def _renew(host: Host, port: HostPort, look: Look) -> None:
-    """Let the agents of another machine live on: for the span after which a successor may be placed, from this look on."""
-    if host.kind == Host.Kind.LOCAL:
+    """Let the agents of another machine live on: for the span after which a successor may be placed, from the last look that was written
+    down. This look may be one that nobody ever hears of, and then the successor does not wait for it."""
+    seen = host.facts.get("boottime")
+    if host.kind == Host.Kind.LOCAL or seen is None or look.boot_id != host.boot_id:
         return
     live = Session.objects.live().filter(host=host, task__project__reassign_after__isnull=False)
     spans = {session.fence: session.task.project.reassign_after for session in live.select_related("task__project")}
-    deadlines = {fence: look.boottime + span.total_seconds() for fence, span in spans.items() if span is not None}
+    deadlines = {fence: seen + span.total_seconds() for fence, span in spans.items() if span is not None}
     if deadlines:
         port.renew(deadlines)
 
@@ -223,18 +238,32 @@ def _show(*, task_id: int, news: bool) -> None:
         runner.decide_on(task_id)
 
 
+def _end_hook(one: Watched, state: RunState) -> None:
+    how = f"exit code {state.exit_code}" if state.end is RunEnd.EXITED else str(state.end)
+    if state.end is RunEnd.DEADLINE or state.exit_code == TIMED_OUT:
+        how = "it ran longer than hooks.timeout_ms allows"
+    succeeded = state.end is RunEnd.EXITED and state.exit_code == 0
+    words = f"{how}: {_last_words(one, state)}"
+    hooks.ended(hook_id=_id_of(one.run), succeeded=succeeded, detail=words, now=timezone.now())
+
+
+def _last_words(one: Watched, state: RunState) -> str:
+    log, _ = transcripts.read(run=one.run, after=max(state.size - 2000, 0))
+    words = log.decode(errors="replace").strip().splitlines()[-1:] or ["no output"]
+    return words[0][:300]
+
+
 def _end_setup(one: Watched, state: RunState) -> None:
     session = Session.objects.select_related("task__project", "workspace").get(pk=_id_of(one.run))
     if state.end is RunEnd.EXITED and state.exit_code == 0:
         base_sha = session.published_sha or session.task.project.base_sha
         sessions.prepared(session_id=session.pk, base_sha=base_sha, path=session.workspace.path, now=timezone.now())
     else:
-        log, _ = transcripts.read(run=one.run, after=max(state.size - 2000, 0))
-        words = log.decode(errors="replace").strip().splitlines()[-1:] or ["no output"]
+        what = "postCreate" if session.task.project.post_create else "hook after_create"
         sessions.set_up_failed(
             session_id=session.pk,
             attempt=int(one.run.split("-")[2]),
-            error=f"postCreate failed ({state.end}, exit code {state.exit_code}): {words[0][:300]}",
+            error=f"{what} failed ({state.end}, exit code {state.exit_code}): {_last_words(one, state)}",
             now=timezone.now(),
         )
     runner.decide_on(session.task_id)

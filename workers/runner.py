@@ -14,11 +14,12 @@ from django.utils import timezone
 from orchestrator.domain.prompts import plain
 from orchestrator.domain.snapshot import JobState
 from orchestrator.models import Claim, Job
-from orchestrator.ports import Refused, Unavailable
-from orchestrator.services import aside, jobs
-from orchestrator.services.reconcile import reconcile
+from orchestrator.ports import LimitReached, Refused, Unavailable
+from orchestrator.services import aside, forges, jobs
+from orchestrator.services.reconcile import reconcile, reconcile_many
 from orchestrator.services.sessions import Overtaken
-from workers.executors.notify import alert, deliver
+from workers.executors.notify import deliver
+from workers.executors.packing import pack
 from workers.executors.table import EXECUTORS
 from workers.failpoints import failpoint
 from workers.identity import known_dead, myself
@@ -140,6 +141,18 @@ def decide_on(task_id: int, *, only_due: bool = False) -> None:
         aside.put_aside(task_id=task_id, why=f"{type(error).__name__}: {error}", now=timezone.now())
 
 
+def decide_on_many(task_ids: Sequence[int]) -> None:
+    """Decide on many due tasks in one transaction. Where one of them stands in the way, each is decided by itself."""
+    try:
+        reconcile_many(task_ids=task_ids, now=timezone.now(), only_due=True)
+    except (OperationalError, InterfaceError):
+        raise  # the database is away, for everybody
+    except Exception:
+        logger.exception("tasks are taken one by one", extra={"tasks": len(task_ids)})
+        for task_id in task_ids:
+            decide_on(task_id, only_due=True)
+
+
 def unhindered(doing: str, act: Callable[[], object]) -> bool:
     """Do one of several things; what goes wrong with it is told to the log and keeps nobody from the others. False: it went wrong."""
     try:
@@ -169,6 +182,9 @@ def _attempt(job: Job, claim: Claim, tools: Toolbox, facts: Mapping[str, object]
     except Unavailable as error:
         run_at = now() + error.retry_after if error.retry_after is not None else None
         jobs.settle_unavailable(claim=claim, error=_words(error), run_at=run_at, now=now(), under_way=error.under_way)
+        if isinstance(error, LimitReached) and job.task is not None:
+            until = now() + error.wait
+            forges.limited(project=job.task.project, until=until, writes_go_on=error.writes_go_on)
         logger.info("job waits", extra={**facts, "error": str(error)})
     except Refused as error:
         jobs.settle_refused(claim=claim, code=error.code, error=_words(error), evidence=error.evidence, now=now())
@@ -176,6 +192,9 @@ def _attempt(job: Job, claim: Claim, tools: Toolbox, facts: Mapping[str, object]
     except Overtaken as error:
         jobs.settle_dropped(claim=claim, why=str(error), now=now())
         logger.info("job dropped", extra={**facts, "error": str(error)})
+    except jobs.HandOver as over:
+        jobs.hand_over(claim=claim, queue=over.queue, now=now())
+        logger.info("job handed over", extra={**facts, "to": over.queue})
     except OperationalError:
         raise  # the database is away: the lease lapses and a successor claims it
     except Exception as error:
@@ -191,8 +210,8 @@ def _words(error: Exception) -> str:
 def _execute(job: Job, tools: Toolbox) -> Mapping[str, object]:
     if job.verb == "Deliver":
         return deliver(int(job.action["notification"]), tools)
-    if job.verb == "Alert":
-        return alert(job.pk, job.action, tools)
+    if job.verb == "Pack":
+        return pack(int(job.action["parcel"]), tools)
     if job.session is not None and job.verb != "EndSession" and job.session.ended_at is not None:
         raise Overtaken(f"session {job.session_id} has ended")
     if job.verb not in AFTER_THE_END and job.task is not None and job.task.outcome:

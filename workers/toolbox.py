@@ -32,6 +32,13 @@ class Toolbox:
     agents: Mapping[str, Agent]
     workspaces: Workspaces
     notifier: Callable[[NotificationChannel], Notifier]
+    joined: str = (
+        ""  # the host that we are the worker of, on a machine that has no mirrors of ours; empty where they are
+    )
+
+    def reaches(self, host: Host) -> bool:
+        """Whether we are among those who can speak to this host: one with a worker of its own is reached by that alone."""
+        return self.joined == host.name if self.joined or host.kind == Host.Kind.WORKER else True
 
     def agent(self, name: str) -> Agent:
         """The agent of that name. Refused code: `unknown-agent`."""
@@ -65,7 +72,7 @@ def _host(row: Host) -> HostPort:
         way = (row.name, row.kind, row.address, row.host_key, row.key_path, row.folder)
         if way not in _KEPT.hosts:
             _hang_up(row.name)
-            _KEPT.hosts[way] = builtin.host(row, home=Path(settings.AO_HOME))
+            _KEPT.hosts[way] = builtin.host(row, home=Path(settings.AO_HOME), joined=settings.AO_JOINED)
         return _KEPT.hosts[way]
 
 
@@ -133,4 +140,5 @@ def real() -> Toolbox:
         agents=builtin.AGENTS,
         workspaces=builtin.WORKSPACES,
         notifier=_notifier,
+        joined=settings.AO_JOINED,
     )

@@ -16,6 +16,7 @@ from orchestrator.services import pruning
 from workers import runner, sweeps
 from workers.identity import myself
 from workers.observers import HostChannel
+from workers.post import POST
 from workers.toolbox import Toolbox, hang_up, real
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,8 @@ class Watch:
             # A repository that does not answer makes this wait, and must not make deadlines wait.
             threading.Thread(target=self._look_outside, args=(real(),), name="outside", daemon=True).start()
             threading.Thread(target=self._prune, name="pruning", daemon=True).start()
+        if "effects" in queues:
+            threading.Thread(target=self._carry_post, args=(real(),), name="post", daemon=True).start()
 
     def end(self) -> None:
         self._stop.set()
@@ -52,6 +55,9 @@ class Watch:
 
     def _look_outside(self, tools: Toolbox) -> None:
         self._again_and_again(OUTSIDE_EVERY, lambda: sweeps.look_outside(tools))
+
+    def _carry_post(self, tools: Toolbox) -> None:
+        self._again_and_again(0.0, lambda: POST.next_round(tools, patience=SWEEP_EVERY))
 
     def _prune(self) -> None:
         self._again_and_again(PRUNE_EVERY, lambda: logger.info("pruned", extra=pruning.prune(now=timezone.now())))

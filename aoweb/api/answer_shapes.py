@@ -6,6 +6,9 @@ from typing import Any
 
 from rest_framework import serializers
 
+from orchestrator.domain.claims import Claim, Phase
+from orchestrator.domain.issues import Standing
+from orchestrator.domain.replay import Kind
 from orchestrator.domain.rules import Trigger
 from orchestrator.domain.status import Attention, TaskStatus
 from orchestrator.models import Host
@@ -117,9 +120,10 @@ class InterruptionShape(Shape):
     id = serializers.IntegerField()
     task = serializers.IntegerField()
     trigger = serializers.ChoiceField(TRIGGERS, allow_null=True)
+    rule_version = serializers.IntegerField(allow_null=True, help_text="Of the rule that asked; null: no rule did.")
     priority = serializers.CharField()
     escalation = serializers.BooleanField()
-    state = serializers.ChoiceField(["open", "acknowledged", "resolved"])
+    state = serializers.ChoiceField(["open", "acknowledged", "snoozed", "resolved"])
     question = serializers.CharField()
     evidence = serializers.JSONField()
     asked_at = serializers.DateTimeField()
@@ -127,6 +131,11 @@ class InterruptionShape(Shape):
     acknowledged_by = serializers.CharField(allow_null=True)
     resolved_at = serializers.DateTimeField(allow_null=True)
     resolution = serializers.CharField(allow_blank=True)
+    step = serializers.IntegerField(help_text="The rung of the ladder that was called last, from 0.")
+    told_at = serializers.DateTimeField()
+    next_at = serializers.DateTimeField(allow_null=True, help_text="When people are told of it again.")
+    snoozed_until = serializers.DateTimeField(allow_null=True)
+    cleared_at = serializers.DateTimeField(allow_null=True, help_text="Since when its cause is gone.")
 
 
 class Usage(Shape):
@@ -160,6 +169,7 @@ class TaskShape(Shape):
     labels = serializers.ListField(child=serializers.CharField())
     depends_on = serializers.ListField(child=serializers.IntegerField())
     agent = serializers.CharField()
+    reactions = serializers.JSONField(help_text="The rules that the task sets by itself, as the file writes them.")
     host = serializers.CharField(allow_null=True)
     branch = serializers.CharField()
     base_sha = serializers.CharField(allow_blank=True)
@@ -191,6 +201,7 @@ class MessageShape(Shape):
     id = serializers.UUIDField()
     text = serializers.CharField()
     trigger = serializers.CharField(allow_null=True)
+    rule_version = serializers.IntegerField(allow_null=True, help_text="Of the rule that sent it; null: no rule did.")
     author = serializers.CharField(allow_null=True)
     turn = serializers.IntegerField(allow_null=True)
     created_at = serializers.DateTimeField()
@@ -227,8 +238,33 @@ class DiffShape(Shape):
 class WhyShape(Shape):
     id = serializers.IntegerField()
     at = serializers.DateTimeField()
+    status = serializers.CharField()
+    reason = serializers.CharField()
+    why = serializers.ListField(
+        child=serializers.CharField(), help_text="Facts seen -> rule -> action, or the reason for none."
+    )
+    made = serializers.ListField(
+        child=serializers.CharField(), help_text="The keys of what was new: messages, questions, jobs."
+    )
+
+
+class StandingShape(Shape):
+    sentence = serializers.CharField(help_text="What it waits for at this moment.")
     why = serializers.ListField(child=serializers.CharField())
-    decision = serializers.JSONField()
+    wake_at = serializers.DateTimeField(allow_null=True)
+
+
+class WhyPage(Shape):
+    now = StandingShape()
+    next = serializers.CharField(allow_null=True)
+    previous = serializers.CharField(allow_null=True)
+    results = WhyShape(many=True)
+
+
+class ForgeWaitShape(Shape):
+    until = serializers.DateTimeField()
+    writes_go_on = serializers.BooleanField(help_text="Only looks wait; pull requests are still opened and merged.")
+    words = serializers.CharField()
 
 
 class ProjectShape(Shape):
@@ -245,6 +281,7 @@ class ProjectShape(Shape):
     max_sessions = serializers.IntegerField()
     paused = serializers.BooleanField()
     notice = serializers.CharField(allow_blank=True)
+    forge_wait = ForgeWaitShape(allow_null=True, help_text="Until when its forge allows no more.")
     base_sha = serializers.CharField(allow_blank=True)
     mirrored_at = serializers.DateTimeField(allow_null=True)
     created_at = serializers.DateTimeField()
@@ -253,7 +290,66 @@ class ProjectShape(Shape):
 class RuleShape(Shape):
     trigger = serializers.ChoiceField(TRIGGERS)
     project = serializers.CharField(allow_null=True)
-    values = serializers.DictField(help_text="Field -> {value, from}; from is default, global or project.")
+    version = serializers.IntegerField(help_text="The newest change that has a part in it; 0: as delivered.")
+    says = serializers.CharField(help_text="The rule in a sentence.")
+    values = serializers.DictField(
+        help_text="Field -> {value, from}; from is default, workflow, global, project or task."
+    )
+    warnings = serializers.ListField(
+        child=serializers.CharField(), help_text="Why it can never do what it says, or what it fights with."
+    )
+
+
+class RuleVersionShape(Shape):
+    version = serializers.IntegerField()
+    trigger = serializers.ChoiceField(TRIGGERS)
+    project = serializers.CharField(allow_null=True, help_text="Null: all projects.")
+    task = serializers.IntegerField(allow_null=True, help_text="The task that it is for; null: not for one alone.")
+    before = serializers.JSONField(help_text="What the place said until then, as the file writes it.")
+    after = serializers.JSONField(help_text="What it says from then on.")
+    at = serializers.DateTimeField()
+    by = serializers.CharField()
+
+
+class ReplayEffect(Shape):
+    kind = serializers.ChoiceField([str(kind) for kind in Kind])
+    at = serializers.DateTimeField()
+    name = serializers.CharField()
+
+
+class ReplayDifference(Shape):
+    at = serializers.DateTimeField()
+    trigger = serializers.ChoiceField(TRIGGERS)
+    text = serializers.CharField()
+    was = ReplayEffect(allow_null=True)
+    now = ReplayEffect(allow_null=True)
+
+
+class ReplayedTask(Shape):
+    task = serializers.IntegerField()
+    key = serializers.CharField()
+    title = serializers.CharField()
+    parts_at = serializers.DateTimeField(
+        allow_null=True, help_text="From here on the facts are those of the other course."
+    )
+    differences = ReplayDifference(many=True)
+
+
+class UnreadableTask(Shape):
+    task = serializers.IntegerField()
+    key = serializers.CharField()
+    why = serializers.CharField()
+
+
+class ReplayAnswer(Shape):
+    tasks = serializers.IntegerField()
+    decisions = serializers.IntegerField()
+    differing = ReplayedTask(many=True)
+    was = serializers.DictField(child=serializers.IntegerField())
+    now = serializers.DictField(child=serializers.IntegerField())
+    unreadable = UnreadableTask(many=True)
+    warnings = serializers.ListField(child=serializers.CharField())
+    next = serializers.IntegerField(allow_null=True, help_text="Ask again with this as `after`; null: that was all.")
 
 
 class HostShape(Shape):
@@ -272,13 +368,59 @@ class HostShape(Shape):
     trouble = serializers.CharField(allow_blank=True)
 
 
+class HostLinkAnswer(Shape):
+    host = serializers.CharField()
+    link = serializers.CharField(help_text="A secret, told this once.")
+    gate = serializers.CharField(help_text="Where the machine is going to knock.")
+    expires_at = serializers.DateTimeField()
+
+
+TELLINGS = ["asked", "climbed", "reminded", "back", "alert"]
+
+
 class NotificationShape(Shape):
     id = serializers.IntegerField()
-    interruption = serializers.IntegerField()
-    task = serializers.IntegerField()
+    interruption = serializers.IntegerField(allow_null=True)
+    task = serializers.IntegerField(allow_null=True)
     channel = serializers.CharField()
+    telling = serializers.ChoiceField(TELLINGS)
+    priority = serializers.CharField()
+    title = serializers.CharField()
+    state = serializers.ChoiceField(["waiting", "held", "failing", "sent", "dropped"])
+    created_at = serializers.DateTimeField()
+    held_until = serializers.DateTimeField(allow_null=True)
+    tries = serializers.IntegerField()
+    message = serializers.CharField(allow_null=True, help_text="The id of the message that it went with.")
     sent_at = serializers.DateTimeField(allow_null=True)
     error = serializers.CharField(allow_blank=True)
+
+
+class ChannelShape(Shape):
+    name = serializers.CharField()
+    plugin = serializers.CharField()
+    priorities = serializers.ListField(child=serializers.CharField())
+    person = serializers.CharField(allow_null=True)
+    failures = serializers.IntegerField()
+    failing_since = serializers.DateTimeField(allow_null=True)
+    dead_since = serializers.DateTimeField(allow_null=True)
+    trouble = serializers.CharField(allow_blank=True)
+
+
+class InboxShape(Shape):
+    id = serializers.IntegerField()
+    interruption = serializers.IntegerField(allow_null=True)
+    task = serializers.IntegerField(allow_null=True)
+    telling = serializers.ChoiceField(TELLINGS)
+    priority = serializers.CharField()
+    title = serializers.CharField()
+    body = serializers.CharField(allow_blank=True)
+    at = serializers.DateTimeField()
+    times = serializers.IntegerField()
+    read_at = serializers.DateTimeField(allow_null=True)
+
+
+class ReadShape(Shape):
+    read = serializers.IntegerField(help_text="How many lines that was.")
 
 
 class ProjectUsage(Usage):
@@ -314,6 +456,54 @@ class ConfigAnswer(Shape):
 
 class ConfigText(Shape):
     text = serializers.CharField()
+
+
+class WorkflowVersionShape(Shape):
+    number = serializers.IntegerField()
+    digest = serializers.CharField(help_text="SHA-256 of the text.")
+    author = serializers.CharField()
+    origin = serializers.CharField()
+    taken_at = serializers.DateTimeField()
+    text = serializers.CharField()
+    diff = serializers.CharField(help_text="What it changed in the version before it.")
+
+
+class TrackedIssueShape(Shape):
+    id = serializers.CharField()
+    identifier = serializers.CharField()
+    title = serializers.CharField()
+    state = serializers.CharField()
+    standing = serializers.ChoiceField([str(word) for word in Standing])
+    why = serializers.CharField(allow_blank=True)
+    url = serializers.CharField(allow_blank=True)
+    task = serializers.IntegerField()
+    claim = serializers.ChoiceField([str(word) for word in Claim])
+    phase = serializers.ChoiceField([str(word) for word in Phase], allow_null=True)
+    session_id = serializers.CharField(allow_null=True, help_text="Conversation and turn.")
+    turn_count = serializers.IntegerField()
+    retry_at = serializers.DateTimeField(allow_null=True, help_text="When an agent that died is set to work again.")
+    seen_at = serializers.DateTimeField()
+
+
+class WorkflowShape(Shape):
+    project = serializers.CharField()
+    current = WorkflowVersionShape(allow_null=True)
+    settings = serializers.DictField(help_text="What the front matter means, defaults included.")
+    workspace_root = serializers.CharField(allow_blank=True)
+    applied = serializers.BooleanField(help_text="Somebody applied it; else it is the repository's own.")
+    fault = serializers.CharField(allow_blank=True, help_text="The class of what is wrong with the newest text.")
+    error = serializers.CharField(allow_blank=True)
+    poll_at = serializers.DateTimeField(allow_null=True)
+    polled_at = serializers.DateTimeField(allow_null=True)
+    poll_error = serializers.CharField(allow_blank=True)
+    issues = TrackedIssueShape(many=True)
+
+
+class WorkflowAnswer(Shape):
+    applied = serializers.BooleanField()
+    version = serializers.IntegerField()
+    diff = serializers.CharField(allow_blank=True)
+    settings = serializers.DictField()
 
 
 class TokenShape(Shape):

@@ -13,17 +13,17 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from aoweb.api import represent
-from aoweb.api.answer_shapes import NotificationShape, ProjectShape, RuleShape, UsageShape
+from aoweb.api.answer_shapes import ProjectShape, RuleShape, UsageShape
 from aoweb.api.base import ApiView
 from aoweb.api.documenting import lists, page, reads, writes
 from aoweb.api.idempotency import idempotent
 from aoweb.api.pagination import page_of
 from aoweb.api.request_shapes import NewOverride, ProjectParameter, UsageFilter
 from aoweb.permissions import Verb
-from orchestrator.domain.durations import format_duration, parse_duration
+from orchestrator.domain.durations import parse_duration
 from orchestrator.domain.rules import Override, Priority, Reply, Trigger
-from orchestrator.models import Notification, Project, Task, Turn
-from orchestrator.services import events, rules, spending
+from orchestrator.models import Project, Task, Turn
+from orchestrator.services import rule_conflicts, rules, spending
 
 
 class Projects(ApiView):
@@ -50,7 +50,12 @@ class Rules(ApiView):
     def get(self, request: Request) -> Response:
         key = self.query(ProjectParameter).get("project")
         project = self.find_project(key) if key else None
-        results = [_rule(trigger, told, project) for trigger, told in rules.explained(project).items()]
+        versions = rules.current_versions(project)
+        told = rules.explained(project).items()
+        conflicts = rule_conflicts.conflicts_in(project)
+        results = [
+            represent.rule(trigger, values, project, versions.get(trigger, 0), conflicts) for trigger, values in told
+        ]
         return Response({"next": None, "previous": None, "results": results})
 
     @writes("rules_update", NewOverride, RuleShape, code=200)
@@ -64,14 +69,15 @@ class Rules(ApiView):
         project = self.find_project(key, Verb.CONFIGURE) if key is not None else None
         override = _override(wanted)
         with transaction.atomic():
-            if rules.set_override(override, project=project):
-                actor = self.actor()
-                text = f"{actor.name} set the rule {override.trigger} of {project or 'all projects'}"
-                events.record(
-                    kind="rule.set", text=text, project=project, actor=actor, at=actor.at, data=_plain_fields(wanted)
-                )
+            actor = self.actor()
+            if rules.set_override(override, project=project, actor=actor):
                 Task.objects.filter(outcome="", **({"project": project} if project else {})).update(wake_at=actor.at)
-        return Response(_rule(override.trigger, rules.explained(project)[override.trigger], project))
+        told, version = (
+            rules.explained(project)[override.trigger],
+            rules.current_versions(project).get(override.trigger, 0),
+        )
+        conflicts = rule_conflicts.conflicts_in(project)
+        return Response(represent.rule(override.trigger, told, project, version, conflicts))
 
 
 def _override(wanted: dict[str, Any]) -> Override:
@@ -93,48 +99,6 @@ def _override(wanted: dict[str, Any]) -> Override:
         include_summary=wanted.get("include_summary"),
         **read,
     )
-
-
-def _rule(trigger: Trigger, told: dict[str, rules.Explained], project: Project | None) -> dict[str, Any]:
-    values = {name: {"value": _plain(one.value), "from": str(one.source)} for name, one in told.items()}
-    return {"trigger": str(trigger), "project": project.key if project else None, "values": values}
-
-
-def _plain(value: object) -> object:
-    match value:
-        case timedelta():
-            return format_duration(value)
-        case tuple():
-            return [str(one) for one in value]
-        case _:
-            return value
-
-
-def _plain_fields(wanted: dict[str, Any]) -> dict[str, object]:
-    return {name: value for name, value in wanted.items() if value is not None}
-
-
-class Notifications(ApiView):
-    """Interruptions on their way to people: sent, waiting, or with the error of the last try."""
-
-    @lists("notifications_list", NotificationShape)
-    def get(self, request: Request) -> Response:
-        rows = Notification.objects.select_related("interruption", "channel")
-        if not self.user.is_superuser:
-            rows = rows.filter(interruption__task__in=Task.objects.visible_to(self.user))
-        found = page_of(request, rows)
-        results = [
-            {
-                "id": row.pk,
-                "interruption": row.interruption_id,
-                "task": row.interruption.task_id,
-                "channel": row.channel.name,
-                "sent_at": row.sent_at,
-                "error": row.error,
-            }
-            for row in found.rows
-        ]
-        return Response(found.answer(results))
 
 
 class Usage(ApiView):

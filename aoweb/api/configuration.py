@@ -29,11 +29,12 @@ class Configuration(ApiView):
         self.require_superuser()
         wanted = self.body(NewConfig)
         loaded = applying.load(text=wanted["text"], path=wanted.get("path") or applying.USUAL_NAME, env=os.environ)
+        warnings = applying.warnings(loaded=loaded)
         changes = applying.plan(loaded=loaded) if wanted["plan"] else applying.apply(loaded=loaded, actor=self.actor())
         return Response(
             {
                 "applied": not wanted["plan"],
                 "changes": [{"kind": str(c.kind), "what": c.what, "changed": list(c.changed)} for c in changes],
-                "warnings": list(loaded.warnings),
+                "warnings": warnings,
             }
         )

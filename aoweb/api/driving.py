@@ -1,25 +1,23 @@
-"""What people do with a task: send, answer, review, merge, cancel, retry, restart, pause, resume; and acknowledge what they were asked."""
+"""What people do with a task: send, answer, review, merge, cancel, retry, restart, pause, resume."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from django.http import Http404
 from rest_framework import status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from aoweb.api import represent
-from aoweb.api.answer_shapes import InterruptionShape, MessageShape, ReviewShape, TaskShape
+from aoweb.api.answer_shapes import MessageShape, ReviewShape, TaskShape
 from aoweb.api.base import ApiView
 from aoweb.api.documenting import lists, writes
 from aoweb.api.idempotency import idempotent
-from aoweb.api.pagination import page_of
-from aoweb.api.request_shapes import EscalationFilter, NewAnswer, NewMessage, NewReview, Nothing
+from aoweb.api.request_shapes import NewAnswer, NewMessage, NewReview, Nothing
 from aoweb.api.tasks import task_body
 from aoweb.permissions import Verb
-from orchestrator.models import Interruption, Message, Task
+from orchestrator.models import Message, Task
 from orchestrator.services import pausing, reviews, tasks
 from orchestrator.services.reviews import NewComment
 
@@ -157,40 +155,6 @@ class Resume(_Press):
     @idempotent
     def post(self, request: Request, pk: int) -> Response:
         return self.press(pk)
-
-
-class Escalations(ApiView):
-    """What humans were asked for."""
-
-    @lists("escalations_list", InterruptionShape, parameters=[EscalationFilter])
-    def get(self, request: Request) -> Response:
-        wanted = self.query(EscalationFilter)
-        visible = Task.objects.visible_to(self.user)
-        rows = (
-            Interruption.objects.filter(task__in=visible) if not self.user.is_superuser else Interruption.objects.all()
-        )
-        if wanted["state"] == "open":
-            rows = rows.open()
-        if wanted["kind"] == "escalation":
-            rows = rows.filter(escalation=True)
-        page = page_of(request, rows.select_related("acknowledged_by"))
-        return Response(page.answer([represent.interruption(row) for row in page.rows]))
-
-
-class Acknowledge(ApiView):
-    """A human has seen it."""
-
-    @writes("escalations_acknowledge", Nothing, InterruptionShape)
-    @idempotent
-    def post(self, request: Request, pk: int) -> Response:
-        row = Interruption.objects.select_related("task").filter(pk=pk).first()
-        if row is None:
-            raise Http404
-        self.find_task(row.task_id, Verb.DRIVE)
-        self.body(Nothing)
-        tasks.acknowledge(interruption=row, actor=self.actor())
-        row.refresh_from_db()
-        return Response(represent.interruption(row), status=status.HTTP_202_ACCEPTED)
 
 
 def _accepted(row: Task) -> Response:

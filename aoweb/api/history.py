@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import Q
+from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
 from aoweb.api import represent
-from aoweb.api.answer_shapes import DiffShape, EventShape, Transcript, WhyShape
+from aoweb.api.answer_shapes import DiffShape, EventShape, Transcript, WhyPage
 from aoweb.api.base import ApiView
-from aoweb.api.documenting import integer, lists, page, reads
+from aoweb.api.documenting import PAGE, integer, lists, page, reads
 from aoweb.api.pagination import limit_of, number_of, page_of
 from orchestrator.models import DecisionRecord, Event, Project, Task, Turn
-from orchestrator.services import diffs, transcripts
+from orchestrator.services import diffs, transcripts, why
 
 
 class Events(ApiView):
@@ -44,14 +45,15 @@ class TaskEvents(ApiView):
 
 
 class TaskWhy(ApiView):
-    """Decisions, newest first: facts seen -> rule -> action, or the reason for none."""
+    """Why it stands where it stands now, in a sentence; and decisions, newest first: facts seen -> rule -> action, or the reason for none."""
 
-    @lists("tasks_why_list", WhyShape)
+    @reads("tasks_why_list", WhyPage, parameters=PAGE)
     def get(self, request: Request, pk: int) -> Response:
-        found = page_of(request, DecisionRecord.objects.filter(task=self.find_task(pk)).defer("snapshot"))
-        return Response(
-            found.answer([{"id": row.pk, "at": row.at, "why": row.why, "decision": row.decision} for row in found.rows])
-        )
+        task = self.find_task(pk)
+        now = why.standing(task=task, now=timezone.now())
+        found = page_of(request, DecisionRecord.objects.filter(task=task).defer("facts"))
+        told = {"sentence": now.sentence, "why": list(now.why), "wake_at": now.wake_at}
+        return Response({"now": told, **found.answer([represent.decision(row) for row in found.rows])})
 
 
 class TaskDiff(ApiView):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from django.db.models import Count, Q
@@ -11,14 +12,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from aoweb.api import represent
-from aoweb.api.answer_shapes import HostShape
+from aoweb.api.answer_shapes import HostLinkAnswer, HostShape
 from aoweb.api.base import ApiView
 from aoweb.api.documenting import lists, reads, writes
-from aoweb.api.idempotency import idempotent
+from aoweb.api.idempotency import idempotent, never_replayed
 from aoweb.api.pagination import page_of
-from aoweb.api.request_shapes import HostChange, NewHost, Nothing
+from aoweb.api.request_shapes import HostChange, NewHost, NewHostLink, Nothing
 from orchestrator.models import Host
-from orchestrator.services import events, hosts
+from orchestrator.services import events, hosts, spares
 
 
 class Hosts(ApiView):
@@ -41,6 +42,26 @@ class Hosts(ApiView):
 
     def _told(self, row: Any) -> dict[str, Any]:
         return represent.host(row, row.live, whole=self.user.is_superuser)
+
+
+class HostLinks(ApiView):
+    """The link by which a machine joins with a worker of its own."""
+
+    @writes("host_links_create", NewHostLink, HostLinkAnswer, code=201, keyed=False)
+    def post(self, request: Request) -> Response:
+        """Register a machine that is to join, and answer its link, this once. It works once, on one machine, until it runs out."""
+        self.require_superuser()
+        never_replayed(request)
+        wanted = self.body(NewHostLink)
+        valid_for = timedelta(minutes=wanted.pop("minutes"))
+        row, made = spares.link(**wanted, valid_for=valid_for, actor=self.actor())
+        answer = {
+            "host": row.name,
+            "link": made.text(),
+            "gate": f"{made.address}:{made.port}",
+            "expires_at": row.link_until,
+        }
+        return Response(answer, status=status.HTTP_201_CREATED, headers={"Cache-Control": "no-store"})
 
 
 class HostDetail(ApiView):

@@ -15,6 +15,7 @@ from rest_framework.response import Response
 
 from orchestrator.services.configuration.problems import ConfigRefused
 from orchestrator.services.hosts import HostBusy, InvalidHost
+from orchestrator.services.spares import GateClosed
 from orchestrator.services.tasks import InvalidTask, NotNow
 
 logger = logging.getLogger(__name__)
@@ -89,7 +90,7 @@ def _known(error: Exception) -> exceptions.APIException | None:
             return exceptions.ValidationError({error.field: [str(error)]})
         case ConfigRefused():
             return exceptions.ValidationError({"text": [str(one) for one in error.problems]})
-        case NotNow() | HostBusy():
+        case NotNow() | HostBusy() | GateClosed():
             return Conflict(str(error))
         case OperationalError() | InterfaceError():
             return _Unavailable()

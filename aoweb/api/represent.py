@@ -8,11 +8,33 @@ from typing import Any
 
 from django.db.models import Count, DecimalField, OuterRef, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Coalesce, JSONObject
+from django.utils import timezone
 
 from orchestrator.domain.budgets import MEASURES, BudgetFacts
+from orchestrator.domain.conflicts import Conflict
+from orchestrator.domain.durations import format_duration
+from orchestrator.domain.rules import Rule, Trigger
+from orchestrator.domain.saying import rule_in_words
 from orchestrator.domain.snapshot import PullFacts, SessionFacts, Snapshot, TurnFacts
 from orchestrator.domain.verdicts import review_verdict
-from orchestrator.models import Event, Host, Interruption, Message, Project, PullRequest, Session, Task, Turn
+from orchestrator.models import (
+    DecisionRecord,
+    Event,
+    Host,
+    InboxItem,
+    Interruption,
+    Message,
+    Notification,
+    NotificationChannel,
+    Project,
+    PullRequest,
+    RuleVersion,
+    Session,
+    Task,
+    Turn,
+)
+from orchestrator.services import forges
+from orchestrator.services.rules import Explained
 
 _NO_COST = Value(0, output_field=DecimalField(max_digits=12, decimal_places=6))
 _CARD = (
@@ -95,6 +117,7 @@ def new_task(row: Task, *, depends_on: Sequence[int]) -> dict[str, Any]:
         "labels": row.labels,
         "depends_on": list(depends_on),
         "agent": row.agent,
+        "reactions": row.own_rules,
         "host": None,
         "branch": row.branch,
         "base_sha": "",
@@ -194,15 +217,15 @@ def _request(row: Task) -> dict[str, Any] | None:
 
 
 def interruption(row: Interruption) -> dict[str, Any]:
-    """Something a human was asked for. `state`: open, acknowledged or resolved."""
-    state = "resolved" if row.resolved_at else "acknowledged" if row.acknowledged_at else "open"
+    """Something a human was asked for. Its priority is its severity."""
     return {
         "id": row.pk,
         "task": row.task_id,
         "trigger": row.trigger or None,
+        "rule_version": row.rule_version,
         "priority": row.priority,
         "escalation": row.escalation,
-        "state": state,
+        "state": row.state,
         "question": row.question,
         "evidence": row.evidence,
         "asked_at": row.asked_at,
@@ -210,6 +233,61 @@ def interruption(row: Interruption) -> dict[str, Any]:
         "acknowledged_by": row.acknowledged_by.get_username() if row.acknowledged_by else None,
         "resolved_at": row.resolved_at,
         "resolution": row.resolution,
+        "step": row.step,
+        "told_at": row.told_at or row.asked_at,
+        "next_at": row.wake_at,
+        "snoozed_until": row.snoozed_until,
+        "cleared_at": row.cleared_at,
+    }
+
+
+def notification(row: Notification) -> dict[str, Any]:
+    """Something on its way to a channel."""
+    return {
+        "id": row.pk,
+        "interruption": row.interruption_id,
+        "task": row.interruption.task_id if row.interruption is not None else None,
+        "channel": row.channel.name,
+        "telling": row.telling,
+        "priority": row.priority,
+        "title": row.title,
+        "state": row.state,
+        "created_at": row.created_at,
+        "held_until": row.held_until,
+        "tries": row.tries,
+        "message": row.message or None,
+        "sent_at": row.sent_at,
+        "error": row.error or row.dropped_why,
+    }
+
+
+def channel(row: NotificationChannel) -> dict[str, Any]:
+    """A channel without its address."""
+    return {
+        "name": row.name,
+        "plugin": row.plugin,
+        "priorities": row.priorities,
+        "person": row.person.get_username() if row.person is not None else None,
+        "failures": row.failures,
+        "failing_since": row.failing_since,
+        "dead_since": row.dead_since,
+        "trouble": row.trouble,
+    }
+
+
+def inbox_item(row: InboxItem) -> dict[str, Any]:
+    """A line of somebody's inbox."""
+    return {
+        "id": row.pk,
+        "interruption": row.interruption_id,
+        "task": row.interruption.task_id if row.interruption is not None else None,
+        "telling": row.telling,
+        "priority": row.priority,
+        "title": row.title,
+        "body": row.body,
+        "at": row.at,
+        "times": row.times,
+        "read_at": row.read_at,
     }
 
 
@@ -227,12 +305,58 @@ def event(row: Event) -> dict[str, Any]:
     }
 
 
+def decision(row: DecisionRecord) -> dict[str, Any]:
+    """One decision: facts seen -> rule -> action, or the reason for none, and what was new."""
+    return {"id": row.pk, "at": row.at, "status": row.status, "reason": row.reason, "why": row.why, "made": row.made}
+
+
+def rule(
+    trigger: Trigger, told: Mapping[str, Explained], of: Project | None, version: int, conflicts: Iterable[Conflict]
+) -> dict[str, Any]:
+    """The effective rule of a trigger: in a sentence, and field by field with the place that set it."""
+    effective = Rule(trigger=trigger, version=version, **{name: one.value for name, one in told.items()})  # type: ignore[arg-type]  # field by field
+    values = {name: {"value": _plain(one.value), "from": str(one.source)} for name, one in told.items()}
+    return {
+        "trigger": str(trigger),
+        "project": of.key if of else None,
+        "version": version,
+        "says": rule_in_words(effective),
+        "values": values,
+        "warnings": [one.why for one in conflicts if one.trigger is trigger],
+    }
+
+
+def _plain(value: object) -> object:
+    match value:
+        case timedelta():
+            return format_duration(value)
+        case tuple():
+            return [str(one) for one in value]
+        case _:
+            return value
+
+
+def rule_version(row: RuleVersion) -> dict[str, Any]:
+    """One change of a rule: where, by whom, and what the place said before and after."""
+    return {
+        "version": row.number,
+        "trigger": row.trigger,
+        "project": row.project.key if row.project else None,
+        "task": row.task_id,
+        "before": row.before,
+        "after": row.fields,
+        "at": row.at,
+        "by": row.actor_name,
+    }
+
+
 def message(row: Message) -> dict[str, Any]:
     """Words for the agent, and how far they came."""
     return {
         "id": str(row.pk),
         "text": row.text,
         "trigger": row.trigger or None,
+        "rule_version": row.rule_version,
         "author": row.author.get_username() if row.author else None,
         "turn": row.turn.n if row.turn else None,
         "created_at": row.created_at,
@@ -258,10 +382,16 @@ def project(row: Project) -> dict[str, Any]:
         "max_sessions": row.max_sessions,
         "paused": row.paused,
         "notice": row.notice,
+        "forge_wait": _forge_wait(row),
         "base_sha": row.base_sha,
         "mirrored_at": row.mirrored_at,
         "created_at": row.created_at,
     }
+
+
+def _forge_wait(row: Project) -> dict[str, Any] | None:
+    wait = forges.wait_of(row, now=timezone.now())
+    return {"until": wait.until, "writes_go_on": wait.writes_go_on, "words": wait.words} if wait is not None else None
 
 
 def host(row: Host, live: int, *, whole: bool) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from rest_framework import serializers
 from orchestrator.domain.rules import Priority, Reply, Trigger
 from orchestrator.domain.status import Attention, TaskStatus
 from orchestrator.models import ApiToken, Review
+from orchestrator.services.replays import MOST_DAYS
 from orchestrator.services.tasks import TEXT_LENGTH, TITLE_LENGTH
 
 Shape = serializers.Serializer[Any]
@@ -30,6 +31,35 @@ class NewTask(Shape):
     labels = serializers.ListField(child=serializers.CharField(max_length=60), required=False, max_length=50)
     depends_on = serializers.ListField(
         child=serializers.IntegerField(min_value=1, max_value=BIGGEST), required=False, max_length=100
+    )
+    reactions = serializers.JSONField(
+        required=False, help_text='Rules for this task alone, as the file writes them: {"ci-failed": {"retries": 1}}.'
+    )
+
+
+class TaskChange(Shape):
+    reactions = serializers.JSONField(
+        help_text="All that the task sets about reactions by itself from now on; {} leaves everything to its project."
+    )
+
+
+class VersionFilter(Shape):
+    project = serializers.CharField(required=False, max_length=40)
+    task = serializers.IntegerField(required=False, min_value=1, max_value=BIGGEST)
+    trigger = serializers.ChoiceField([str(word) for word in Trigger], required=False)
+
+
+class NewReplay(Shape):
+    text = serializers.CharField(
+        max_length=500_000,
+        trim_whitespace=False,
+        help_text="A file with `reactions:` alone, laid over the rules that held, or a whole one, in their place.",
+    )
+    path = serializers.CharField(required=False, allow_blank=True, max_length=1000, help_text="Its name, for messages.")
+    days = serializers.IntegerField(default=30, min_value=1, max_value=MOST_DAYS)
+    project = serializers.CharField(required=False, allow_blank=True, max_length=40)
+    after = serializers.IntegerField(
+        default=0, min_value=0, max_value=BIGGEST, help_text="`next` of the answer before."
     )
 
 
@@ -129,13 +159,64 @@ class NewHost(Shape):
     )
 
 
+class NewHostLink(Shape):
+    name = serializers.CharField(max_length=60)
+    capacity = serializers.IntegerField(min_value=0, max_value=100_000, default=8)
+    labels = serializers.ListField(
+        child=serializers.CharField(max_length=60), required=False, default=list, max_length=50
+    )
+    address = serializers.RegexField(
+        r"^[A-Za-z0-9.:_-]{1,255}$",
+        required=False,
+        allow_blank=True,
+        default="",
+        help_text="Where the machine reaches the gate, where that is not the address on which it listens.",
+    )
+    minutes = serializers.IntegerField(
+        min_value=1, max_value=7 * 24 * 60, default=60, help_text="For how long the link may be used."
+    )
+
+
 class EscalationFilter(Shape):
-    state = serializers.ChoiceField(["open", "all"], default="open")
+    state = serializers.ChoiceField(["open", "unresolved", "all"], default="open")
     kind = serializers.ChoiceField(["escalation", "all"], default="escalation")
+
+
+class NewSnooze(Shape):
+    until = serializers.DateTimeField(required=False, help_text="Quiet until then, at most 30 days ahead.")
+
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        """`for` is a word of the language."""
+        told = serializers.CharField(max_length=40, required=False, help_text="Quiet for a duration such as 2h.")
+        return {**super().get_fields(), "for": told}
+
+
+class NewResolution(Shape):
+    resolution = serializers.CharField(max_length=2000, help_text="How it was resolved.")
+
+
+class NotificationFilter(Shape):
+    channel = serializers.CharField(required=False, max_length=60)
+
+
+class InboxFilter(Shape):
+    unread = serializers.BooleanField(default=False)
+
+
+class WhatIsRead(Shape):
+    item = serializers.IntegerField(required=False, min_value=1, max_value=2**62, help_text="Its id; without: all.")
 
 
 class NewConfig(Shape):
     text = serializers.CharField(max_length=500_000, trim_whitespace=False, help_text="The file, as YAML.")
+    path = serializers.CharField(required=False, allow_blank=True, max_length=1000, help_text="Its name, for messages.")
+    plan = serializers.BooleanField(default=False, help_text="Only say what would change.")
+
+
+class NewWorkflow(Shape):
+    text = serializers.CharField(
+        max_length=500_000, trim_whitespace=False, help_text="The file: front matter and prompt."
+    )
     path = serializers.CharField(required=False, allow_blank=True, max_length=1000, help_text="Its name, for messages.")
     plan = serializers.BooleanField(default=False, help_text="Only say what would change.")
 

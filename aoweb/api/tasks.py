@@ -18,11 +18,12 @@ from aoweb.api.base import ApiView
 from aoweb.api.documenting import lists, reads, writes
 from aoweb.api.idempotency import REPLAYED, idempotent, key_of
 from aoweb.api.pagination import page_of
-from aoweb.api.request_shapes import NewTask, TaskFilter
+from aoweb.api.request_shapes import NewTask, TaskChange, TaskFilter
 from aoweb.permissions import Verb
 from orchestrator.models import Project, Task
 from orchestrator.models.task import TaskQuerySet
 from orchestrator.services import snapshots, tasks
+from orchestrator.services.configuration import own_rules
 
 
 def task_body(row: Task) -> dict[str, Any]:
@@ -46,6 +47,8 @@ class TaskList(ApiView):
     def post(self, request: Request) -> Response:
         wanted = self.body(NewTask)
         key = key_of(request)
+        if "reactions" in wanted:
+            wanted["reactions"] = own_rules.read(wanted["reactions"])
         row, created = tasks.submit(
             project=self._project(wanted.pop("project")),
             idempotency_key=f"{self.user.pk}:{key}" if key else None,
@@ -93,3 +96,11 @@ class TaskDetail(ApiView):
     @reads("tasks_retrieve", TaskShape)
     def get(self, request: Request, pk: int) -> Response:
         return Response(task_body(self.find_task(pk)))
+
+    @writes("tasks_change", TaskChange, TaskShape, code=200)
+    @idempotent
+    def patch(self, request: Request, pk: int) -> Response:
+        """Give the task rules of its own, or take them back."""
+        row = self.find_task(pk, Verb.DRIVE)
+        reactions = own_rules.read(self.body(TaskChange)["reactions"])
+        return Response(task_body(tasks.set_rules(task=row, reactions=reactions, actor=self.actor())))

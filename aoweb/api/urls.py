@@ -14,7 +14,18 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from aoweb.api import access, catalogue, configuration, driving, history, hosts, tasks
+from aoweb.api import (
+    access,
+    catalogue,
+    configuration,
+    driving,
+    escalations,
+    history,
+    hosts,
+    rulebook,
+    tasks,
+    workflows,
+)
 from aoweb.api.base import ApiView
 
 
@@ -79,15 +90,31 @@ urlpatterns = [
     path("tasks/<row:pk>/transcript/", history.TaskTranscript.as_view(), name="task-transcript"),
     path("tasks/<row:pk>/diff/", history.TaskDiff.as_view(), name="task-diff"),
     path("tasks/<row:pk>/why/", history.TaskWhy.as_view(), name="task-why"),
+    path("tasks/<row:pk>/rules/", rulebook.TaskRules.as_view(), name="task-rules"),
     path("events/", history.Events.as_view(), name="events"),
     path("projects/", catalogue.Projects.as_view(), name="projects"),
     path("projects/<slug:key>/", catalogue.ProjectDetail.as_view(), name="project"),
+    path("projects/<slug:key>/workflow/", workflows.Workflow.as_view(), name="workflow"),
+    path("projects/<slug:key>/workflow/versions/", workflows.WorkflowVersions.as_view(), name="workflow-versions"),
+    path(
+        "projects/<slug:key>/workflow/versions/<row:number>/",
+        workflows.WorkflowVersionDetail.as_view(),
+        name="workflow-version",
+    ),
     path("rules/", catalogue.Rules.as_view(), name="rules"),
+    path("rules/versions/", rulebook.RuleVersions.as_view(), name="rule-versions"),
+    path("rules/replay/", rulebook.Replay.as_view(), name="rules-replay"),
     path("hosts/", hosts.Hosts.as_view(), name="hosts"),
+    path("host-links/", hosts.HostLinks.as_view(), name="host-links"),
     path("hosts/<slug:name>/", hosts.HostDetail.as_view(), name="host"),
-    path("escalations/", driving.Escalations.as_view(), name="escalations"),
-    path("escalations/<row:pk>/acknowledge/", driving.Acknowledge.as_view(), name="escalation-acknowledge"),
-    path("notifications/", catalogue.Notifications.as_view(), name="notifications"),
+    path("escalations/", escalations.Escalations.as_view(), name="escalations"),
+    path("escalations/<row:pk>/acknowledge/", escalations.Acknowledge.as_view(), name="escalation-acknowledge"),
+    path("escalations/<row:pk>/snooze/", escalations.Snooze.as_view(), name="escalation-snooze"),
+    path("escalations/<row:pk>/resolve/", escalations.Resolve.as_view(), name="escalation-resolve"),
+    path("notifications/", escalations.Notifications.as_view(), name="notifications"),
+    path("channels/", escalations.Channels.as_view(), name="channels"),
+    path("inbox/", escalations.Inbox.as_view(), name="inbox"),
+    path("inbox/read/", escalations.InboxRead.as_view(), name="inbox-read"),
     path("usage/", catalogue.Usage.as_view(), name="usage"),
     path("config/", configuration.Configuration.as_view(), name="config"),
     path("tokens/", access.Tokens.as_view(), name="tokens"),

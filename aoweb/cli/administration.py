@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import webbrowser
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from aoweb.cli import printing
 from aoweb.cli.commands import command
 from aoweb.cli.hosts import hosts
+from aoweb.cli.reading import read_file
+from aoweb.cli.rulebook import replay, rules
 from aoweb.cli.service import Failed, Misused, Service
 
 tokens = typer.Typer(help="Make, list and revoke tokens.", no_args_is_help=True)
-NUMBERS = frozenset({"retries"})
-LARGEST_FILE = 500_000
 
 
 class Scope(StrEnum):
@@ -27,46 +26,22 @@ class Scope(StrEnum):
     WRITE = "write"
 
 
-def rules(
-    service: Service,
-    *,
-    project: Annotated[
-        str | None, typer.Option("--project", "-p", help="The project; else what holds for all.")
-    ] = None,
-    trigger: Annotated[str | None, typer.Option("--trigger", help="One trigger, such as ci-failed.")] = None,
-    change: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="retries=3, auto=false, escalate_after=1h; again for more."),
-    ] = None,
-) -> None:
-    """Show the effective rules and where each field came from, or set a trigger's fields."""
-    if change is not None:
-        if trigger is None:
-            raise Misused("say which rule with --trigger")
-        fields = dict(_field(one) for one in change)
-        service.write("/rules/", {"project": project, "trigger": trigger, **fields}, method="PUT")
-    rows = [row for row in service.get("/rules/", project=project)["results"] if trigger in {None, row["trigger"]}]
-    if service.as_json:
-        printing.as_json({"rules": rows})
-        return
-    for row in rows:
-        told = [
-            (name, one)
-            for name, one in row["values"].items()
-            if one["value"] not in (None, "", False) or one["from"] != "default"
-        ]
-        print(row["trigger"])
-        printing.table([(f"  {name}", json.dumps(one["value"]), one["from"]) for name, one in told])
-
-
 def apply(
     service: Service,
     *,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="agent-orchestrator.yaml; - reads standard input.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="agent-orchestrator.yaml or WORKFLOW.md; - reads standard input.")
+    ],
     plan: Annotated[bool, typer.Option("--plan", help="Only say what would change.")] = False,
+    project: Annotated[
+        str | None, typer.Option("--project", "-p", help="Whose workflow a WORKFLOW.md is, where there are several.")
+    ] = None,
 ) -> None:
     """Make the installation say what the file says."""
-    text = _read(file)
+    text = read_file(file)
+    if file.suffix.lower() == ".md" or text.startswith("---\n"):
+        _apply_workflow(service, file, text, plan=plan, project=project)
+        return
     planned = service.write("/config/", {"text": text, "path": str(file), "plan": True})
     answer = planned if plan else service.write("/config/", {"text": text, "path": str(file)})
     for warning in planned["warnings"]:
@@ -77,7 +52,30 @@ def apply(
     for change in planned["changes"]:
         named = f": {', '.join(change['changed'])}" if change["changed"] else ""
         print(f"{change['kind']:9} {printing.plain(change['what'])}{named}")
-    print("nothing was changed: this is the plan" if plan else "applied")
+    if all(change["kind"] == "unchanged" for change in planned["changes"]):
+        print("nothing to change")
+    else:
+        print("nothing was changed: this is the plan" if plan else "applied")
+
+
+def _apply_workflow(service: Service, file: Path, text: str, *, plan: bool, project: str | None) -> None:
+    """A WORKFLOW.md is one project's."""
+    if project is None:
+        known = [row["key"] for row in service.pages("/projects/")]
+        if len(known) != 1:
+            raise Misused(f"say whose workflow it is with --project: there is {', '.join(known) or 'no project yet'}")
+        (project,) = known
+    path = str(file.resolve()) if str(file) != "-" else "WORKFLOW.md"
+    answer = service.write(f"/projects/{project}/workflow/", {"text": text, "path": path, "plan": plan}, method="PUT")
+    if service.as_json:
+        printing.as_json(answer)
+        return
+    if not answer["diff"]:
+        print("nothing to change")
+        return
+    print(printing.plain(answer["diff"]))
+    done = "nothing was changed: this is the plan" if plan else f"applied: version {answer['version']} of {project}"
+    print(done)
 
 
 def export(
@@ -96,6 +94,11 @@ def export(
         printing.as_json(body)
     else:
         print(body["text"], end="")
+
+
+def schema(service: Service) -> None:
+    """Print the JSON Schema of agent-orchestrator.yaml, for editors."""
+    printing.as_json(service.document("/schema/agent-orchestrator.json"))
 
 
 def open_board(
@@ -163,38 +166,12 @@ def add_administration(app: typer.Typer) -> None:
     """Register these commands."""
     for name, function in (
         ("rules", rules),
+        ("replay", replay),
         ("apply", apply),
         ("export", export),
+        ("schema", schema),
         ("open", open_board),
     ):
         command(app, name)(function)
     app.add_typer(tokens, name="token")
     app.add_typer(hosts, name="host")
-
-
-def _read(file: Path) -> str:
-    try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text()
-    except OSError as error:
-        raise Failed(f"cannot read {file}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise Failed(f"{file} is not UTF-8: the byte at {error.start} cannot be read") from error
-    if len(text) > LARGEST_FILE:
-        raise Failed(f"{file} is longer than {LARGEST_FILE} characters")
-    return text
-
-
-def _field(text: str) -> tuple[str, Any]:
-    """FIELD=VALUE; an empty value goes back to what is inherited."""
-    name, mark, value = text.partition("=")
-    if not mark or not name:
-        raise Misused(f"{text!r} is not FIELD=VALUE")
-    name = name.strip().replace("-", "_")
-    words = {"true": True, "false": False, "": None}
-    if value in words:
-        return name, words[value]
-    if name in NUMBERS:
-        if not value.isdigit():
-            raise Misused(f"{name} is a whole number")
-        return name, int(value)
-    return name, value.split(",") if name == "action" else value

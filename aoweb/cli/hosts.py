@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -70,6 +71,46 @@ def drain_one(service: Service, *, name: NameArgument) -> None:
 def undrain(service: Service, *, name: NameArgument) -> None:
     """Place sessions on it again."""
     _tell(service, service.write(_path(name), {"draining": False}, method="PATCH"))
+
+
+@command(hosts, "link")
+def link(
+    service: Service,
+    *,
+    name: NameArgument,
+    capacity: Annotated[
+        int, typer.Option("--capacity", "--slots", min=0, help="How many sessions may live there.")
+    ] = 8,
+    labels: LabelsOption = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            "--at", metavar="ADDRESS", help="Where the machine reaches this one. Default: where the gate listens."
+        ),
+    ] = None,
+    minutes: Annotated[
+        int, typer.Option("--minutes", min=1, max=7 * 24 * 60, help="For how long the link may be used.")
+    ] = 60,
+) -> None:
+    """Make the link by which a trusted machine joins with a worker of its own: `ao worker --join LINK` there."""
+    wanted = {
+        "name": name,
+        "capacity": capacity,
+        "labels": split(labels) or [],
+        "address": at or "",
+        "minutes": minutes,
+    }
+    body = service.secret("/host-links/", wanted)
+    if service.as_json:
+        printing.as_json(body)
+        return
+    print(body["link"])
+    until = f"{body['expires_at'][:16]} UTC"
+    print(
+        f"The link is a secret: whoever uses it gets at the database and the broker. It works once, on one machine, until {until}.\n"
+        f"On the machine, from the same version of this program: ./ao worker --join LINK (it knocks at {body['gate']})",
+        file=sys.stderr,
+    )
 
 
 def list_hosts(service: Service) -> None:

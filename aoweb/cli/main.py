@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +13,8 @@ import typer
 from aoweb.cli import printing
 from aoweb.cli.administration import add_administration
 from aoweb.cli.commands import command
+from aoweb.cli.naming import task_id
+from aoweb.cli.rulebook import own_rules
 from aoweb.cli.service import Misused, Service
 from aoweb.cli.transcript import Telling
 
@@ -44,7 +47,7 @@ def status(
 ) -> None:
     """Say what is going on, or everything about one task."""
     if task is not None:
-        _show(service, service.get(f"/tasks/{_id(service, task)}/"))
+        _show(service, service.get(f"/tasks/{task_id(service, task)}/"))
         return
     rows = list(service.pages("/tasks/", project=project, open=None if everything else "true"))
     if service.as_json:
@@ -80,13 +83,18 @@ def spawn(
     depends_on: Annotated[
         list[str] | None, typer.Option("--depends-on", help="A task that must end first; again for more.")
     ] = None,
+    rules: Annotated[
+        Path | None,
+        typer.Option("--rules", metavar="FILE", help="Reactions for this task alone, as in agent-orchestrator.yaml."),
+    ] = None,
     key: Annotated[str | None, typer.Option("--key", help="The same key again is the same task.")] = None,
 ) -> None:
     """Hand in a task."""
     wanted: dict[str, Any] = {"project": project or _only_project(service), "title": title, "priority": priority}
     wanted |= {"body": _words(body)} if body is not None else {}
     wanted |= {name: value for name, value in (("issue", issue), ("agent", agent), ("labels", label)) if value}
-    wanted["depends_on"] = [_id(service, one) for one in depends_on or []]
+    wanted["depends_on"] = [task_id(service, one) for one in depends_on or []]
+    wanted |= {"reactions": own_rules(rules)} if rules is not None else {}
     made = service.write("/tasks/", wanted, key=key)
     _done(service, made, f"{made['key']} ({made['id']}) {made['status']}: {made['title']}")
 
@@ -99,7 +107,7 @@ def send(
     text: Annotated[str, typer.Argument(help="Your words; - reads standard input.")],
 ) -> None:
     """Say something to the agent."""
-    made = service.write(f"/tasks/{_id(service, task)}/messages/", {"text": _words(text)})
+    made = service.write(f"/tasks/{task_id(service, task)}/messages/", {"text": _words(text)})
     _done(service, made, "sent")
 
 
@@ -112,7 +120,7 @@ def answer(
     request: Annotated[str | None, typer.Option("--request", help="Which question; else the open one.")] = None,
 ) -> None:
     """Answer what the agent asked."""
-    pk = _id(service, task)
+    pk = task_id(service, task)
     asked = request or (service.get(f"/tasks/{pk}/")["request"] or {}).get("id")
     if asked is None:
         raise Misused(f"the agent of {task} asks nothing at the moment")
@@ -128,7 +136,7 @@ def logs(
     raw: Annotated[bool, typer.Option("--raw", help="As the agent's program wrote it, line by line.")] = False,
 ) -> None:
     """Print what the agent did, all turns."""
-    pk = _id(service, task)
+    pk = task_id(service, task)
     told = [
         part
         for turn in service.get(f"/tasks/{pk}/transcript/")["turns"]
@@ -168,15 +176,20 @@ def why(
     task: TaskArgument,
     limit: Annotated[int, typer.Option("--limit", min=1, max=500, help="How many.")] = 10,
 ) -> None:
-    """Say what was decided and why, the newest first."""
-    page = service.get(f"/tasks/{_id(service, task)}/why/", limit=limit)
+    """Say what a task waits for now, and what was decided and why, the newest first."""
+    page = service.get(f"/tasks/{task_id(service, task)}/why/", limit=limit)
     if service.as_json:
         printing.as_json(page)
         return
+    print(printing.plain(page["now"]["sentence"]))
+    for line in page["now"]["why"]:
+        print(f"  {printing.plain(line)}")
     for row in page["results"]:
-        print(row["at"])
+        print(printing.plain(f"\n{row['at'][:19]}  {row['status']}: {row['reason']}"))
         for line in row["why"]:
             print(f"  {printing.plain(line)}")
+        for key in row["made"]:
+            print(f"  made {printing.plain(key)}")
 
 
 @command(app, "review")
@@ -194,7 +207,7 @@ def review(
     """Review the head of a task's pull request."""
     comments = [_comment(one) for one in comment or []]
     wanted = {"decision": decision, "body": _words(body), "comments": comments, "head_sha": head}
-    made = service.write(f"/tasks/{_id(service, task)}/review/", wanted)
+    made = service.write(f"/tasks/{task_id(service, task)}/review/", wanted)
     _done(service, made, f"{made['decision']} at {made['head_sha'][:10]}")
 
 
@@ -234,6 +247,32 @@ def resume(service: Service, *, task: TaskArgument) -> None:
     _press(service, task, "resume", "goes on")
 
 
+EscalationArgument = Annotated[
+    int, typer.Argument(metavar="ESCALATION", min=1, help="Its id, as `ao escalations` says.")
+]
+
+
+@command(app, "escalations")
+def escalations(
+    service: Service,
+    *,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also those that somebody is on, snoozed or resolved.")
+    ] = False,
+) -> None:
+    """List what waits for people."""
+    rows = list(service.pages("/escalations/", kind="all", state="all" if everything else None))
+    if service.as_json:
+        printing.as_json({"escalations": rows})
+    elif rows:
+        heading = ("ID", "TASK", "PRIORITY", "STATE", "ASKED", "QUESTION")
+        printing.table(
+            [heading, *((r["id"], r["task"], r["priority"], r["state"], r["asked_at"], r["question"]) for r in rows)]
+        )
+    else:
+        print("nothing needs you")
+
+
 @command(app, "acknowledge")
 def acknowledge(
     service: Service,
@@ -242,35 +281,35 @@ def acknowledge(
         int | None, typer.Argument(metavar="[ESCALATION]", min=1, help="Its id; else all open ones are listed.")
     ] = None,
 ) -> None:
-    """Take an escalation from the board, or list those that are open."""
-    if escalation is not None:
-        _done(service, service.write(f"/escalations/{escalation}/acknowledge/"), "acknowledged")
-        return
-    rows = list(service.pages("/escalations/", kind="all"))
-    if service.as_json:
-        printing.as_json({"escalations": rows})
-    elif rows:
-        printing.table(
-            [
-                ("ID", "TASK", "PRIORITY", "QUESTION"),
-                *((r["id"], r["task"], r["priority"], r["question"]) for r in rows),
-            ]
-        )
+    """Say that you are on it, or list those that are open."""
+    if escalation is None:
+        escalations(service, everything=False)
     else:
-        print("nothing needs you")
+        _done(service, service.write(f"/escalations/{escalation}/acknowledge/"), "acknowledged")
 
 
-def _id(service: Service, task: str) -> int:
-    """A task's id from what was typed."""
-    if task.isascii() and task.isdigit() and len(task) <= 18:
-        return int(task)
-    project, mark, number = task.rpartition("#")
-    if not mark or not project or not number.isdigit():
-        raise Misused(f"{task!r} is not a task: give its id, or its key such as my-app#12")
-    rows = service.get("/tasks/", project=project, number=number)["results"]
-    if not rows:
-        raise Misused(f"there is no task {task}")
-    return int(rows[0]["id"])
+@command(app, "snooze")
+def snooze(
+    service: Service,
+    *,
+    escalation: EscalationArgument,
+    span: Annotated[str, typer.Argument(metavar="FOR", help="For how long, such as 30m, 4h or 2d.")] = "1h",
+) -> None:
+    """Put an escalation off: quiet for a while, and back after that."""
+    body = service.write(f"/escalations/{escalation}/snooze/", {"for": span})
+    _done(service, body, f"snoozed until {body['snoozed_until']}")
+
+
+@command(app, "resolve")
+def resolve(
+    service: Service,
+    *,
+    escalation: EscalationArgument,
+    how: Annotated[str, typer.Argument(help="How it was resolved.")],
+) -> None:
+    """Say that an escalation is over, and how."""
+    body = service.write(f"/escalations/{escalation}/resolve/", {"resolution": how})
+    _done(service, body, "resolved")
 
 
 def _only_project(service: Service) -> str:
@@ -297,7 +336,7 @@ def _comment(text: str) -> dict[str, Any]:
 
 
 def _press(service: Service, task: str, deed: str, outcome: str) -> None:
-    body = service.write(f"/tasks/{_id(service, task)}/{deed}/")
+    body = service.write(f"/tasks/{task_id(service, task)}/{deed}/")
     _done(service, body, f"{body['key']} {outcome}")
 
 

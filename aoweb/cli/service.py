@@ -41,6 +41,10 @@ class Service:
         wanted = {name: str(value) for name, value in query.items() if value is not None}
         return self._ask("GET", path, query=wanted)
 
+    def document(self, path: str) -> dict[str, Any]:
+        """Read what is served beside the API. Raises `Failed`."""
+        return self._ask("GET", path, below="")
+
     def write(self, path: str, body: object = None, *, method: str = "POST", key: str | None = None) -> dict[str, Any]:
         """Write, once: a lost reply is asked for again under the same key. Raises `Failed`."""
         return self._ask(method, path, body=body or {}, key=key or uuid.uuid4().hex)
@@ -66,6 +70,7 @@ class Service:
         query: dict[str, str] | None = None,
         body: object = None,
         key: str | None = None,
+        below: str = "/api/v1",
     ) -> dict[str, Any]:
         headers = {"Authorization": f"Bearer {self.token}", "Accept": "application/json"}
         if key is not None:
@@ -75,7 +80,7 @@ class Service:
             try:
                 response = httpx.request(
                     method,
-                    f"{self.url}/api/v1{path}",
+                    f"{self.url}{below}{path}",
                     params=query,
                     json=body,
                     headers=headers,

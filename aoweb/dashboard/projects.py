@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -12,11 +10,11 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from aoweb.dashboard import usage
+from aoweb.dashboard import rule_cards, usage
+from aoweb.dashboard.rule_cards import said
 from aoweb.permissions import Verb, verbs_of
-from orchestrator.domain.durations import format_duration
-from orchestrator.models import Project, Role, Round
-from orchestrator.services import rounds, rules, spending
+from orchestrator.models import Project, ProjectWorkflow, Role, Round
+from orchestrator.services import calling, forges, rounds, rules, spending
 
 ROUNDS_SHOWN = 3
 
@@ -46,9 +44,12 @@ def project(request: HttpRequest, key: str) -> HttpResponse:
     found = get_object_or_404(Project.objects.visible_to(request.user), key=key)
     context = {
         "project": found,
+        "forge_wait": forges.wait_of(found, now=timezone.now()),
         "members": found.memberships.select_related("user").order_by("role", "user__username"),
-        "rules": rule_table(found),
-        "fields": rules.FIELDS,
+        "rules": rule_cards.gather(found, None, edits={}),
+        "workflow": ProjectWorkflow.objects.filter(project=found).select_related("current").first(),
+        "versions": found.workflow_versions.all()[:10],
+        "calling": calling.words_of(calling.plan_of(found)),
         "rounds": _rounds(found),
         "bars": usage.bars(spending.of_project(found, now=timezone.now())),
         "may_configure": Verb.CONFIGURE in verbs_of(request.user, found),
@@ -82,18 +83,3 @@ def rule_table(found: Project | None) -> list[dict[str, object]]:
         }
         for trigger, fields in rules.explained(found).items()
     ]
-
-
-def said(value: object) -> str:
-    """A field's value as the file would say it."""
-    match value:
-        case None | "":
-            return "—"
-        case bool():
-            return "yes" if value else "no"
-        case timedelta():
-            return format_duration(value)
-        case tuple():
-            return ", ".join(str(word) for word in value)
-        case _:
-            return str(value)

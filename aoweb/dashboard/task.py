@@ -14,10 +14,10 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from aoweb.dashboard import diff, journal, reading, task_page
+from aoweb.dashboard import diff, escalations, journal, reading, task_page
 from aoweb.dashboard.actor import actor_of
 from aoweb.permissions import Verb, verbs_of
-from orchestrator.models import Interruption, Task, Turn
+from orchestrator.models import Task, Turn
 from orchestrator.services import diffs, pausing, reviews, tasks
 from orchestrator.services.events import Actor
 from orchestrator.services.reviews import NewComment
@@ -41,7 +41,15 @@ def _page(
     request: HttpRequest, found: Task, *, typed: Mapping[str, str] | None = None, problem: str = "", status: int = 200
 ) -> HttpResponse:
     page = task_page.gather(found, can=verbs_of(request.user, found.project))
-    context = {"page": page, "task": found, "typed": typed or {}, "problem": problem}
+    context = {
+        "page": page,
+        "task": found,
+        "typed": typed or {},
+        "problem": problem,
+        "lines": escalations.lines_of_task(request, page.interruptions),
+        "snoozes": escalations.SNOOZES,
+        "here": reverse("task", args=[found.pk]),
+    }
     return render(request, "ao/task.html", context, status=status)
 
 
@@ -132,18 +140,6 @@ def _resolve(task: Task, form: QueryDict, actor: Actor) -> None:
     reviews.resolve_thread(task=task, thread=form.get("thread", ""), actor=actor)
 
 
-def _acknowledge(task: Task, form: QueryDict, actor: Actor) -> None:
-    number = form.get("interruption", "")
-    asked = (
-        Interruption.objects.filter(task=task, pk=int(number)).first()
-        if number.isascii() and number.isdigit()
-        else None
-    )
-    if asked is None:
-        raise NotNow(f"{task} has no such question to acknowledge")
-    tasks.acknowledge(interruption=asked, actor=actor)
-
-
 DEEDS: Mapping[str, Deed] = {
     "send": Deed(verb=Verb.DRIVE, do=_send, said="Sent. The agent reads it with its next turn."),
     "answer": Deed(verb=Verb.DRIVE, do=_answer, said="Answered."),
@@ -171,7 +167,6 @@ DEEDS: Mapping[str, Deed] = {
     "resume": Deed(
         verb=Verb.DRIVE, do=lambda task, _form, actor: pausing.resume(task=task, actor=actor), said="It goes on."
     ),
-    "acknowledge": Deed(verb=Verb.DRIVE, do=_acknowledge, said="Acknowledged."),
 }
 
 

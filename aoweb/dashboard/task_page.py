@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+from django.db.models import F
 from django.utils import timezone
 
 from aoweb.dashboard import usage
 from aoweb.dashboard.cards import verdict
+from aoweb.dashboard.reasons import Origin, Origins, Told, told
 from aoweb.dashboard.usage import Bar
 from aoweb.permissions import Verb
 from orchestrator.domain import progress
@@ -29,10 +31,11 @@ from orchestrator.models import (
     Task,
     Turn,
 )
-from orchestrator.services import snapshots
+from orchestrator.services import snapshots, why
+from orchestrator.services.why import Standing
 
 NEWEST_EVENTS = 200
-NEWEST_DECISIONS = 60
+NEWEST_DECISIONS = 20
 NEWEST_WORDS = 200
 LOG_SHOWN = 20_000
 LOCAL_FORGE = "local"
@@ -47,6 +50,7 @@ class Words:
     text: str
     at: datetime
     state: str = ""
+    origin: Origin | None = None  # of what a rule sent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +61,14 @@ class Question:
     text: str
     options: Sequence[str]
     asked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What people are asked, and why."""
+
+    row: Interruption
+    origin: Origin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +109,8 @@ class TaskPage:
     task: Task
     can: frozenset[Verb]
     question: Question | None
-    interruptions: Sequence[Interruption]
+    interruptions: Sequence[Asked]
+    standing: Standing
     pull: PullRequest | None
     session: Session | None
     turns: Sequence[Turn]
@@ -106,7 +119,7 @@ class TaskPage:
     reviews: Sequence[Review]
     threads: Sequence[Thread]
     events: Sequence[Event]
-    decisions: Sequence[object]
+    decisions: Sequence[Told]
     usage: Usage
     budgets: Sequence[Bar]
     progress: Progress | None
@@ -158,21 +171,28 @@ def gather(task: Task, *, can: frozenset[Verb]) -> TaskPage:
     sessions = list(task.sessions.select_related("host").order_by("epoch"))
     turns = list(Turn.objects.filter(session__in=sessions).select_related("session").defer("prompt").order_by("id"))
     pull = task.pull_requests.order_by("-id").first()
+    origins = Origins(task)
+    asked = (
+        task.interruptions.unresolved()
+        .select_related("task__project", "task__requested_by", "acknowledged_by")
+        .order_by(F("acknowledged_at").asc(nulls_first=True), "-escalation", "id")
+    )
     snapshot = snapshots.take(task, now=timezone.now())
     return TaskPage(
         task=task,
         can=can,
         question=_question(turns),
-        interruptions=list(task.interruptions.open().order_by("-escalation", "id")),
+        interruptions=[Asked(row=one, origin=origins.of(one)) for one in asked],
+        standing=why.standing(task=task, now=timezone.now()),
         pull=pull,
         session=sessions[-1] if sessions else None,
         turns=turns,
-        words=_conversation(task, turns),
+        words=_conversation(task, turns, origins),
         checks=_checks(pull),
         reviews=list(pull.reviews.order_by("-id")) if pull else [],
         threads=_threads(pull),
         events=list(task.events.order_by("-id")[:NEWEST_EVENTS]),
-        decisions=list(task.decisions.only("at", "why", "decision").order_by("-id")[:NEWEST_DECISIONS]),
+        decisions=[told(row) for row in task.decisions.defer("facts").order_by("-id")[:NEWEST_DECISIONS]],
         usage=_usage(turns),
         budgets=usage.bars(snapshot.budgets),
         progress=snapshot.task.progress,
@@ -202,8 +222,11 @@ def _question(turns: Sequence[Turn]) -> Question | None:
     )
 
 
-def _conversation(task: Task, turns: Sequence[Turn]) -> list[Words]:
-    said = [_message(one) for one in task.messages.select_related("author").order_by("-created_at")[:NEWEST_WORDS]]
+def _conversation(task: Task, turns: Sequence[Turn], origins: Origins) -> list[Words]:
+    said = [
+        _message(one, origins.of(one))
+        for one in task.messages.select_related("author").order_by("-created_at")[:NEWEST_WORDS]
+    ]
     heard = [
         Words(
             who=turn.session.agent,
@@ -218,7 +241,7 @@ def _conversation(task: Task, turns: Sequence[Turn]) -> list[Words]:
     return sorted([*said, *heard], key=lambda words: words.at)
 
 
-def _message(message: Message) -> Words:
+def _message(message: Message, origin: Origin) -> Words:
     if message.confirmed_at:
         state = "read"
     elif message.delivered_at:
@@ -229,7 +252,14 @@ def _message(message: Message) -> Words:
         return Words(
             who=message.author.get_username(), kind="person", text=message.text, at=message.created_at, state=state
         )
-    return Words(who=message.trigger or "task", kind="system", text=message.text, at=message.created_at, state=state)
+    return Words(
+        who=message.trigger or "task",
+        kind="system",
+        text=message.text,
+        at=message.created_at,
+        state=state,
+        origin=origin,
+    )
 
 
 def _checks(pull: PullRequest | None) -> list[CheckLine]:

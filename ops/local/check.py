@@ -80,12 +80,14 @@ STEPS = (
 )
 
 # A worker that died is not started again: xdist then waits for ever for tests that nobody has.
+_PYTEST = ("-m", "pytest", "-n", "2", "--dist", "loadfile", "--max-worker-restart", "0", "-q")
 WHOLE_SUITE = Step(
     name="pytest",
-    words=["-m", "pytest", "-n", "2", "--dist", "loadfile", "--max-worker-restart", "0", "--durations", "12", "-q",
-           "--ignore", "tests/agents"],
+    words=[*_PYTEST, "--durations", "12", "--ignore", "tests/agents", "--ignore", "tests/e2e"],
     limit=45 * 60,
-)  # fmt: skip
+)
+# In processes of their own: a browser's event loop runs as long as the process that drives it, and no asynchronous test can begin beside it.
+BROWSER = Step(name="pages in a browser", words=[*_PYTEST, "--durations", "5", "tests/e2e"], limit=15 * 60)
 # Real programs of coding agents, over the whole loop, against a scripted model.
 AGENTS = "--agents"
 AGENTS_STAGE = Step(
@@ -106,8 +108,7 @@ def everything(arguments: Sequence[str]) -> int:
     failed = [step.name for step in STEPS if not step.passes()]
     if not schema_is_current():
         failed.append("API schema")
-    if not WHOLE_SUITE.passes():
-        failed.append("pytest")
+    failed += [step.name for step in (WHOLE_SUITE, BROWSER) if not step.passes()]
     print(f"FAILED: {', '.join(failed)}" if failed else "everything passed", flush=True)
     return 1 if failed else 0
 

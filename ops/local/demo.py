@@ -22,7 +22,7 @@ from ops.local import servers as pairs
 from ops.local.demo_play import agent, scenes
 from ops.local.errors import CannotRun
 from ops.local.home import Home
-from ops.local.start import await_web, children, in_a_fork, listening, settle
+from ops.local.start import Doors, await_web, children, in_a_fork, listening, settle
 from ops.local.tree import Child, Stopped, Tree, drain, rotated, told_to_stop
 from workers.hostkit.serve import LOCK as SERVE_LOCK
 from workers.plugins.hosts.local import LocalHost
@@ -114,7 +114,7 @@ def serving(home: Home, listener: socket, keep: list[int]) -> Iterator[tuple[Tre
         processes.warm_up()
         pair.wait()
         ready, _ = in_a_fork(lambda: settle(home, None, None))
-        tree.children = children(processes, home, listener, flower=False)
+        tree.children = children(processes, home, Doors(web=listener), flower=False)
         tree.start()
         await_web(tree, listener.getsockname()[1], home)
         yield tree, ready

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ops.local import accounts, binaries, door
+from ops.local import accounts, binaries, door, joining, tunnel
 from ops.local import home as homes
 from ops.local.errors import CannotRun
+from ops.local.home import Home
 from ops.local.register import INSTALL, PROGRAMS
 
 
@@ -33,7 +34,25 @@ class Finding:
 
 def examine(home: Path, port: int) -> list[Finding]:
     """Look at everything that a start needs."""
+    belongs = homes.Home(path=home)
+    if belongs.membership_file.exists():
+        return [*programs(), *place(home), *membership(belongs), *agents()]
     return [*programs(), *place(home), *own_or_embedded(home), *door_of_the_web(home, port), *agents()]
+
+
+def membership(home: Home) -> Iterator[Finding]:
+    """What this machine joined, and whether it may still come in."""
+    try:
+        own = joining.joined(home)
+        if own is None:
+            return
+        tunnel.greet(own)
+    except (CannotRun, tunnel.Refused) as error:
+        yield Finding(subject="joined", verdict="not let in", advice=str(error), grave=True)
+    except tunnel.Shut as shut:
+        yield Finding(subject="joined", verdict="cut off", advice=f"{shut}. The worker tries on by itself.")
+    else:
+        yield Finding(subject="joined", verdict=f"as {own.link.host}, at {own.link.address}:{own.link.port}")
 
 
 def programs() -> Iterator[Finding]:

@@ -72,6 +72,11 @@ class Home:
         return self.path / "lock"
 
     @property
+    def membership_file(self) -> Path:
+        """What a machine that joined a service elsewhere remembers of it."""
+        return self.path / "join.json"
+
+    @property
     def client_file(self) -> Path:
         """Where the command line finds the address and the token of the running service."""
         return self.path / "client.json"

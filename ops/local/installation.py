@@ -4,6 +4,7 @@ Runs in a process of its own (see `ops.local.start`), because it opens connectio
 """
 
 import json
+import socket
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -16,10 +17,13 @@ from django.db.migrations.executor import MigrationExecutor
 from django.urls import reverse
 from django.utils import timezone
 
+from ops.local import postgres
+from ops.local.crossing import POSTGRES
 from ops.local.errors import CannotRun
+from ops.local.gate import certificate, servers
 from ops.local.home import Home, write_private
 from orchestrator.models import ApiToken
-from orchestrator.services import accounts, projects
+from orchestrator.services import accounts, projects, spares
 
 OURS = ("orchestrator", "aoweb")
 LINK_LIVES = timedelta(hours=1)
@@ -92,3 +96,16 @@ def settle(home: Home, owner_name: str) -> Ready:
     user = owner(owner_name)
     projects.local_host(name=settings.AO_LOCAL_HOST, capacity=LOCAL_SESSIONS)
     return Ready(url=settings.AO_BASE_URL, login_url=login_link(user), token=client_token(home, user))
+
+
+def settle_gate(home: Home, listener: socket.socket | None) -> list[str]:
+    """Write down where machines join, or that they cannot; says so."""
+    if listener is None:
+        spares.close_gate()
+        return []
+    address, port = listener.getsockname()[:2]
+    # What it cannot reach is refused before anything is forked.
+    if servers(home, settings.DATABASE_URL, settings.REDIS_URL)[POSTGRES].embedded:
+        postgres.allow_workers(home)
+    spares.open_gate(address=address, port=port, fingerprint=certificate(home).fingerprint, now=timezone.now())
+    return [f"machines join at {address}:{port}: make a link for each with `ao host link NAME`"]

@@ -68,6 +68,13 @@ def remove(service: Service, name: str) -> None:
     """Remove it from the service, then what we keep on it. Raises `Failed`."""
     row = service.write(f"/hosts/{quote(name, safe='')}/", method="DELETE")
     left = ""
+    if row["kind"] == "worker":
+        _tell_removed(service, name, left="")
+        print(
+            "Its link opens nothing any more; end its worker there with `ao stop`, and delete its home.",
+            file=sys.stderr,
+        )
+        return
     host = SshHost(
         Machine(
             name=name,
@@ -82,6 +89,10 @@ def remove(service: Service, name: str) -> None:
     except PortError as error:
         left = f"what we kept there could not be deleted: {error}"
         print(f"ao: {left}", file=sys.stderr)
+    _tell_removed(service, name, left=left)
+
+
+def _tell_removed(service: Service, name: str, *, left: str) -> None:
     if service.as_json:
         printing.as_json({"removed": name, "left": left})
     else:

@@ -1,6 +1,7 @@
 """The `ao` command: what runs the service on this machine, together with the client that speaks to it."""
 
 import os
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -11,12 +12,15 @@ from typer import Abort
 from typer._click.exceptions import UsageError  # typer shows no other name for it
 
 from aoweb.cli.main import app as client
-from ops.local import check, demo, doctor, door, hosts
+from ops.local import check, demo, doctor, door, hosts, joining
 from ops.local import home as homes
+from ops.local.detached import tell_failure
 from ops.local.errors import CannotRun
-from ops.local.start import Wanted, listening, start, start_detached, stop, tell_failure
+from ops.local.start import Wanted, listening, start, start_detached, stop
+from orchestrator.domain.links import NoLink
 
 DEFAULT_PORT = 3000
+DEFAULT_GATE_PORT = 3001
 
 app = typer.Typer(
     name="ao",
@@ -32,6 +36,15 @@ HomeOption = Annotated[Path | None, typer.Option("--home", help="The installatio
 PortOption = Annotated[
     int, typer.Option("--port", envvar="AO_PORT", min=0, max=65535, help="The web's port; 0: any free one.")
 ]
+ListenOption = Annotated[
+    str | None,
+    typer.Option(
+        "--listen",
+        envvar="AO_LISTEN",
+        metavar="ADDRESS[:PORT]",
+        help=f"Let machines join (ao host link) at this address; port {DEFAULT_GATE_PORT} unless said otherwise. Default: nothing listens.",
+    ),
+]
 
 
 @app.command("start")
@@ -42,6 +55,7 @@ def start_command(
     home: HomeOption = None,
     port: PortOption = DEFAULT_PORT,
     detach: Annotated[bool, typer.Option("--detach", help="Return when the service is up.")] = False,
+    listen: ListenOption = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print url, login_url and token as one line of JSON.")
     ] = False,
@@ -54,6 +68,7 @@ def start_command(
         config=config,
         home=(home or homes.default_home()).expanduser().absolute(),
         port=port,
+        listen=gate_of(listen) if listen else None,
         as_json=as_json,
         flower=flower,
         open_page=not no_open,
@@ -74,18 +89,59 @@ def stop_command(*, home: HomeOption = None) -> None:
 @app.command("worker")
 def worker_command(
     *,
+    join: Annotated[
+        str | None,
+        typer.Option(
+            "--join", metavar="LINK", help="Join the service that made this link (ao host link); - reads it from stdin."
+        ),
+    ] = None,
     queue: Annotated[
-        list[str], typer.Option("--queue", "-q", help="A queue to listen to, such as control or host.local.")
-    ],
-    name: Annotated[str, typer.Option("--name", help="What it is called.")] = "worker",
+        list[str] | None,
+        typer.Option(
+            "--queue", "-q", help="Where the service runs: a queue to listen to, such as control or host.local."
+        ),
+    ] = None,
+    name: Annotated[str, typer.Option("--name", help="What it is called, with --queue.")] = "worker",
     home: HomeOption = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Return when the worker is up.")] = False,
 ) -> None:
-    """Run one more worker in the foreground, for the given queues."""
-    installation = homes.prepare(home or homes.default_home())
+    """Work for the service on another machine that this one joins or has joined, or run one more worker where the service is."""
+    installation = homes.prepare((home or homes.default_home()).expanduser().absolute())
+    if queue:
+        if join or detach:
+            raise UsageError("--queue is for the machine of the service, --join and --detach are for others.")
+        more_work(installation, name, queue)
+        return
+    if join is not None:
+        try:
+            joining.use(join, installation)
+        except NoLink as error:
+            raise UsageError(f"{error}.") from error
+    if detach:
+        joining.work_detached(installation)
+    elif join is not None:
+        # Once more without the link, which others could read among our words for as long as we run.
+        words = [sys.executable, "-m", "ops.local.main", "worker", "--home", str(installation.path)]
+        os.execv(sys.executable, words)  # noqa: S606 that is what is meant
+    else:
+        joining.work(installation)
+
+
+def more_work(installation: homes.Home, name: str, queues: list[str]) -> None:
+    """One more worker in the foreground, for the given queues of the service on this machine."""
     if not door.own_servers() and homes.holder(installation) is None:
         raise CannotRun(f"nothing is running in {installation.path} to work for. Start the service first: ao start")
     with door.reachable(installation):
-        door.load("ops.local.processes").worker(name, queue)
+        door.load("ops.local.processes").worker(name, queues)
+
+
+def gate_of(text: str) -> tuple[str, int]:
+    """Where the gate is to listen: ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT."""
+    found = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^:\s]+)(?::(\d{1,5}))?|([0-9a-fA-F:.]+)", text)
+    port = int(found[2]) if found and found[2] else DEFAULT_GATE_PORT
+    if found is None or port > 65535:
+        raise UsageError(f"{text!r} is not ADDRESS or ADDRESS:PORT.")
+    return (found[1] or found[3]).strip("[]"), port
 
 
 @app.command("demo")
@@ -155,6 +211,17 @@ def run_control() -> None:
 def run_host() -> None:
     """Carry out the jobs that touch this machine's workspaces and agents."""
     serve().host_worker()
+
+
+@run.command("gate")
+def run_gate(*, listen: Annotated[str, typer.Option("--listen", envvar="AO_LISTEN", metavar="ADDRESS[:PORT]")]) -> None:
+    """Let machines join (ao host link) at this address."""
+    serve()
+    home, gate = homes.prepare(homes.default_home()), door.load("ops.local.gate")
+    with listening(*gate_of(listen), option="--listen ADDRESS:N") as listener:
+        for sentence in door.load("ops.local.installation").settle_gate(home, listener):
+            print(sentence, flush=True)
+        gate.serve(listener, gate.certificate(home))
 
 
 @run.command("beat")

@@ -16,6 +16,11 @@ from ops.local.home import Home
 from ops.local.server import PLAIN, Server
 
 DATABASE = "ao"
+WORKER = "ao_worker"  # as whom machines that join come: they have our rows, and nothing of the server or of its machine
+_GRANTS = (
+    f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {WORKER}",
+    f"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO {WORKER}",
+)
 
 
 def server(home: Home, account: Account, *, durable: bool) -> Server:
@@ -117,3 +122,12 @@ def create_database(home: Home) -> None:
     with psycopg.connect(host=str(home.run / "postgres"), user="ao", dbname="postgres", autocommit=True) as connection:
         if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():
             connection.execute(f"CREATE DATABASE {DATABASE}")
+
+
+def allow_workers(home: Home) -> None:
+    """Let machines that join work on our tables, as they are after the migrations."""
+    with psycopg.connect(host=str(home.run / "postgres"), user="ao", dbname=DATABASE, autocommit=True) as connection:
+        if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [WORKER]).fetchone():
+            connection.execute(f"CREATE ROLE {WORKER} LOGIN")
+        for grant in _GRANTS:
+            connection.execute(grant)

@@ -82,6 +82,11 @@ def host_worker() -> None:
     worker("host", [host_queue(settings.AO_LOCAL_HOST), SSH])
 
 
+def joined_worker() -> None:
+    """The worker of a machine that joined: its workspaces and agents, and nobody else's."""
+    worker(f"worker-{settings.AO_JOINED}", [host_queue(settings.AO_JOINED)])
+
+
 def beat() -> None:
     """Ring on schedule, until told to stop."""
     app.conf.beat_schedule = SCHEDULE

@@ -10,7 +10,6 @@ import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from ops.local.errors import CannotRun
 from orchestrator.domain.naming import github_api, slug
@@ -84,7 +83,7 @@ class Found:
             tests = "forge: GitHub, with its own pull requests, checks and reviews"
         elif on_github(self.remote):
             forge = [
-                "forge: the built-in one; with GITHUB_TOKEN set before the project is registered, pull requests are GitHub's"
+                "forge: the built-in one; GitHub's own with GITHUB_TOKEN, or `gh auth login`, before it is registered"
             ]
         return [f"project {key}: {self.remote}", f"branch: {self.default_branch}", *forge, tests, agents, *self.notes]
 
@@ -162,7 +161,7 @@ def look_at_url(url: str) -> Found:
 
 
 def ask_default_branch(remote: str) -> str:
-    """Ask a remote for its default branch, with the token of the environment or of `gh`."""
+    """Ask a remote for its default branch, with the environment's token where it may be shown."""
     try:
         return default_branch(remote, token=token(remote), timeout=30)
     except PortError as error:
@@ -176,18 +175,8 @@ def on_github(remote: str) -> bool:
 
 
 def token(remote: str) -> str | None:
-    """Find the token for a remote over HTTPS: GITHUB_TOKEN, else what `gh` holds."""
-    host = urlsplit(remote).hostname if remote.startswith("https://") else None
-    if host is None:
-        return None
-    if os.environ.get("GITHUB_TOKEN") and on_github(remote):
-        return os.environ["GITHUB_TOKEN"]
-    if shutil.which("gh") is None:
-        return None
-    told = subprocess.run(
-        ["gh", "auth", "token", "--hostname", host], capture_output=True, text=True, check=False, timeout=10
-    )
-    return told.stdout.strip() or None
+    """The environment's token, for a remote over HTTPS that it belongs to."""
+    return os.environ.get("GITHUB_TOKEN") if remote.startswith("https://") and on_github(remote) else None
 
 
 def without_login(remote: str) -> str:

@@ -8,7 +8,6 @@ import os
 import pickle
 import signal
 import socket
-import subprocess
 import sys
 import time
 import traceback
@@ -20,9 +19,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar, cast
 
-from ops.local import door
+from ops.local import door, github_login
 from ops.local import home as homes
 from ops.local import servers as pairs
+from ops.local.detached import launch_detached, ready_descriptor, tell_ready
 from ops.local.errors import CannotRun
 from ops.local.home import VERSION, Home
 from ops.local.register import Found, look
@@ -32,7 +32,6 @@ from ops.local.tree import Child, Stopped, Tree, rotated, told_to_stop
 WEB_SECONDS = 60.0
 PORT_SECONDS = 4.0
 STOP_SECONDS = 40.0
-DETACHED_SECONDS = 30.0
 
 Answer = TypeVar("Answer")
 
@@ -45,6 +44,7 @@ class Wanted:
     config: Path | None
     home: Path
     port: int
+    listen: tuple[str, int] | None
     as_json: bool
     flower: bool
     open_page: bool
@@ -52,25 +52,41 @@ class Wanted:
 
 def start(wanted: Wanted) -> None:
     """Run the service in this process until told to stop. Raises `CannotRun` before anything is left half done."""
+    if github_login.adopt():
+        say(wanted, "GitHub: logged in with what `gh` holds, since GITHUB_TOKEN is not set")
     # What is wrong with the request is said before anything is started for it.
     found = look(wanted.source) if wanted.source else None
     if wanted.config is not None and not wanted.config.is_file():
-        raise CannotRun(f"{wanted.config} is not there. Give the path of an agent-orchestrator.yaml.")
+        raise CannotRun(f"{wanted.config} is not there. Give the path of an agent-orchestrator.yaml or a WORKFLOW.md.")
     home = homes.prepare(wanted.home)
+    if home.membership_file.exists():
+        raise CannotRun(
+            f"{home.path} is of a machine that joined another service. Choose another home with --home DIR."
+        )
     with ExitStack() as stack:
         lock = stack.enter_context(homes.locked(home))
         listener = stack.enter_context(listening(os.environ.get("AO_BIND", "127.0.0.1"), wanted.port))
+        gate = stack.enter_context(listening(*wanted.listen, option="--listen ADDRESS:N")) if wanted.listen else None
         waker, writer = stack.enter_context(told_to_stop())
         try:
-            run(wanted, home, found, listener, waker, [lock, waker, writer])
+            run(wanted, home, found, Doors(web=listener, gate=gate), waker, [lock, waker, writer])
         except Stopped:
             say(wanted, "stopped. Agents that are at work go on; the next start finds them again.")
 
 
-def run(wanted: Wanted, home: Home, found: Found | None, listener: socket.socket, waker: int, keep: list[int]) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doors:
+    """What listens: the web, and the gate for machines that join where one is wanted."""
+
+    web: socket.socket
+    gate: socket.socket | None = None
+
+
+def run(wanted: Wanted, home: Home, found: Found | None, doors: Doors, waker: int, keep: list[int]) -> None:
     """Servers, tables, processes, and then look after them."""
     began = time.monotonic()
-    os.environ["AO_PORT"] = str(listener.getsockname()[1])
+    port = doors.web.getsockname()[1]
+    os.environ["AO_PORT"] = str(port)
     pair = None if door.own_servers() else pairs.launch(home)
     tree = Tree(children=[], servers=pair, keep_from_children=[*keep, *ready_descriptor()])
     try:
@@ -79,10 +95,10 @@ def run(wanted: Wanted, home: Home, found: Found | None, listener: socket.socket
         processes.warm_up()
         if pair is not None:
             pair.wait()
-        ready, told = in_a_fork(lambda: settle(home, found, wanted.config))
-        tree.children = children(processes, home, listener, flower=wanted.flower)
+        ready, told = in_a_fork(lambda: settle(home, found, wanted.config, doors.gate))
+        tree.children = children(processes, home, doors, flower=wanted.flower)
         tree.start()
-        await_web(tree, listener.getsockname()[1], home)
+        await_web(tree, port, home)
         announce(wanted, home, ready, told, time.monotonic() - began)
         tree.keep_from_children = keep
         tree.tend(waker)
@@ -90,12 +106,7 @@ def run(wanted: Wanted, home: Home, found: Found | None, listener: socket.socket
         tree.stop()
 
 
-def ready_descriptor() -> list[int]:
-    """Where to tell the process that started us detached that we are up; no child of ours may hold it open."""
-    return [int(os.environ["AO_READY_FD"])] if "AO_READY_FD" in os.environ else []
-
-
-def listening(address: str, port: int) -> socket.socket:
+def listening(address: str, port: int, *, option: str = "--port N") -> socket.socket:
     """Bind the web's port. The parent keeps it open, so that a restart of the web refuses nobody.
 
     The processes of a supervisor that was killed may hold the port for a moment longer than it lived."""
@@ -110,7 +121,7 @@ def listening(address: str, port: int) -> socket.socket:
         listener.close()
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise CannotRun(
-            f"port {port} on {address} cannot be used: {why}. Choose another with --port N (0: any)."
+            f"port {port} on {address} cannot be used: {why}. Choose another with {option} (0: any)."
         ) from error
     return listener
 
@@ -126,30 +137,38 @@ def bound(listener: socket.socket, address: str, port: int, *, last: bool) -> bo
     return True
 
 
-def children(processes: ModuleType, home: Home, listener: socket.socket, *, flower: bool) -> list[Child]:
+def children(processes: ModuleType, home: Home, doors: Doors, *, flower: bool) -> list[Child]:
     """The processes of the service."""
     bodies: dict[str, Callable[[], None]] = {
-        "web": lambda: processes.web(listener),
+        "web": lambda: processes.web(doors.web),
         "control": processes.control_worker,
         "host": processes.host_worker,
         "beat": processes.beat,
     }
+    if doors.gate is not None:
+        gate, listener = door.load("ops.local.gate"), doors.gate
+        bodies["gate"] = lambda: gate.serve(listener, gate.certificate(home))
     if flower:
         path = processes.prepare_flower(home.run / "flower")
         bodies["flower"] = lambda: processes.flower(path)
     return [Child(name=name, body=body, log=rotated(home.logs / f"{name}.log")) for name, body in bodies.items()]
 
 
-def settle(home: Home, found: Found | None, config: Path | None) -> tuple[Any, list[str]]:
+def settle(
+    home: Home, found: Found | None, config: Path | None, gate: socket.socket | None = None
+) -> tuple[Any, list[str]]:
     """Make the installation whole and register the repository; runs in a fork of its own."""
     installation = door.load("ops.local.installation")
     ready = installation.settle(home, getpass.getuser())
-    told: list[str] = []
-    # The file first: it may know the repository by another name than its folder's.
-    if config is not None:
+    told: list[str] = installation.settle_gate(home, gate)
+    workflow = config is not None and config.suffix.lower() == ".md"
+    # The file first: it may know the repository by another name than its folder's. A workflow is that of the repository.
+    if config is not None and not workflow:
         told += door.load("ops.local.configuration").apply(config, installation.owner())
     if found is not None:
         told += door.load("ops.local.registration").register(found, installation.owner())
+    if config is not None and workflow:
+        told += door.load("ops.local.configuration").apply_workflow(config, found, installation.owner())
     return ready, told
 
 
@@ -222,9 +241,7 @@ def answers(port: int) -> bool:
 def announce(wanted: Wanted, home: Home, ready: Any, told: list[str], seconds: float) -> None:
     """Tell the person where it is; tell the process that started us detached the same."""
     line = ready.as_json()
-    if "AO_READY_FD" in os.environ:
-        with os.fdopen(int(os.environ.pop("AO_READY_FD")), "w") as stream:
-            stream.write(json.dumps({"ready": json.loads(line), "told": told}) + "\n")
+    if tell_ready(json.loads(line), told):
         return
     if wanted.as_json:
         print(line, flush=True)
@@ -246,37 +263,13 @@ def say(wanted: Wanted, sentence: str) -> None:
 
 def start_detached(wanted: Wanted, arguments: list[str]) -> None:
     """Start the service in the background, and return when it is up."""
-    home = homes.prepare(wanted.home)
-    reader, writer = os.pipe()
-    os.set_inheritable(writer, True)
-    with rotated(home.logs / "ao.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ops.local.main", *arguments],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, pass_fds=[writer],
-            env=os.environ | {"AO_READY_FD": str(writer)},
-        )  # fmt: skip
-    os.close(writer)
-    with os.fdopen(reader) as stream:
-        data = stream.readline()
-    if not data:
-        process.wait(DETACHED_SECONDS)
-        raise CannotRun(f"the service did not come up. Its last words:\n{last_lines(home.logs / 'ao.log')}")
-    answer = json.loads(data)
-    if "error" in answer:
-        raise CannotRun(answer["error"])
+    answer = launch_detached(homes.prepare(wanted.home), arguments)
     if wanted.as_json:
         print(json.dumps(answer["ready"]), flush=True)
         return
     for sentence in answer["told"]:
         print(sentence)
     print(f"board:       {answer['ready']['url']}\nlog in once: {answer['ready']['login_url']}\nstop it with `ao stop`")
-
-
-def tell_failure(error: CannotRun) -> None:
-    """Tell the process that started us detached why there is no service."""
-    if "AO_READY_FD" in os.environ:
-        with os.fdopen(int(os.environ.pop("AO_READY_FD")), "w") as stream:
-            stream.write(json.dumps({"error": str(error)}) + "\n")
 
 
 def stop(home: Home) -> bool:

@@ -16,10 +16,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import Protocol
 
 from ops.local.errors import CannotRun
 from ops.local.server import die_with_parent
-from ops.local.servers import Servers
 
 logger = logging.getLogger(__name__)
 
@@ -105,12 +105,24 @@ def run_forked(child: Child, descriptors: list[int], prepare: Callable[[], None]
         os._exit(code)
 
 
+class Needed(Protocol):
+    """What the children need for as long as they run: servers, or the way to them."""
+
+    def tend(self) -> list[str]:
+        """Start again what has died, and answer its names."""
+        ...
+
+    def stop(self) -> None:
+        """End it."""
+        ...
+
+
 @dataclass(slots=True, kw_only=True)
 class Tree:
     """The supervisor: forks the children, starts again whatever dies, stops everything in order."""
 
     children: list[Child]
-    servers: Servers | None
+    servers: Needed | None
     keep_from_children: list[int] = field(default_factory=list)
 
     def start(self) -> None:

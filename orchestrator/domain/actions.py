@@ -225,7 +225,8 @@ class AnswerThread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interrupt:
-    """Ask a human: recorded, shown until answered, and sent to the channels of its priority. An escalation stays until acknowledged."""
+    """Ask a human: recorded, shown until answered, and sent to people and to the channels of its priority. An escalation stays until
+    acknowledged."""
 
     trigger: Trigger | None
     cause: str  # unique within the task: the same cause interrupts once
@@ -241,7 +242,7 @@ class Interrupt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settle:
-    """Close the open questions of a cause that has gone by itself. Escalations are not settled: they stay until acknowledged."""
+    """The cause of a question has gone by itself, which closes it. An escalation is not pressed any more, and stays until acknowledged."""
 
     cause: str
 

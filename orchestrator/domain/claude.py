@@ -98,6 +98,16 @@ def spent_of(found: Found) -> Spent:
     )
 
 
+def asked_of(usage: Found) -> Spent:
+    """What one request to the model used, as every piece of its answer tells it; what it costs is told with the `result` alone."""
+    read = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+    return Spent(
+        input_tokens=int(sum(number(usage, name) for name in read)),
+        output_tokens=int(number(usage, "output_tokens")),
+        cost_usd=0.0,
+    )
+
+
 def _asked(questions: Sequence[Found], *, of: str) -> Asked:
     parts = [_with_options(one, numbered=len(questions) > 1) for one in questions]
     if len(questions) > 1:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from orchestrator.domain.actions import (
@@ -29,9 +29,19 @@ from orchestrator.domain.actions import (
     key_of,
 )
 from orchestrator.domain.answers import answers_in
+from orchestrator.domain.continuing import (
+    call_for_turns,
+    continuation,
+    continued_at,
+    goes_on,
+    resumed_at,
+    turns_used_up,
+)
+from orchestrator.domain.issues import Standing
 from orchestrator.domain.progress import progress_of
 from orchestrator.domain.prompts import resume_words
 from orchestrator.domain.reactions import LOST_RACE, Reacted, merges, react
+from orchestrator.domain.reasons import Reason
 from orchestrator.domain.rules import Priority, Trigger
 from orchestrator.domain.snapshot import (
     JobFacts,
@@ -59,6 +69,7 @@ from orchestrator.domain.triggers import (
 from orchestrator.domain.waiting import call, called_at, waiting_job, words_of
 
 _GIVEN_UP = frozenset({JobState.REFUSED, JobState.QUARANTINED, JobState.DROPPED})
+_CALLS = ("job:", "waits:", "aside:")  # causes that no trigger holds: they are gone when nobody asks for them any more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +84,8 @@ class Decision:
     actions: tuple[Action, ...] = ()
     wake_at: datetime | None = None
     why: tuple[str, ...] = ()
+    reasons: tuple[Reason, ...] = ()  # what the rules said; `why` has these as lines, and what goes on without a rule
+    asked_by: Mapping[str, Trigger] = field(default_factory=dict)  # the key of an action -> whose rule asked for it
     progress: Progress | None = None  # the task's last; None: as it was
 
 
@@ -89,6 +102,7 @@ def decide(snapshot: Snapshot) -> Decision:
         actions.append(_ask_about(blocked))
     waits = waiting_job(snapshot, actions)
     actions.extend(call(waits, snapshot))
+    actions.extend(_calls_gone(snapshot, actions))
     status, reason, evidence = status_of(snapshot, held, blocked, waits)
     return Decision(
         status=status,
@@ -97,10 +111,18 @@ def decide(snapshot: Snapshot) -> Decision:
         memory=tuple(one.memory for one in reacted),
         actions=tuple(actions),
         wake_at=_earliest(
-            [*(one.wake_at for one in reacted), _host_deadline(snapshot), called_at(waits, snapshot)],
+            [
+                *(one.wake_at for one in reacted),
+                _host_deadline(snapshot),
+                called_at(waits, snapshot),
+                resumed_at(snapshot),
+                continued_at(snapshot),
+            ],
             after=snapshot.now,
         ),
         why=_why(reacted, actions),
+        reasons=_reasons(reacted),
+        asked_by=_asked_by(reacted),
         progress=progress_of(snapshot),
     )
 
@@ -112,16 +134,26 @@ def outcome_of(snapshot: Snapshot) -> Outcome | None:
         return task.outcome
     if pull is not None and pull.state == "merged":
         return Outcome.MERGED
-    if task.cancel_requested_at is not None:
+    if task.cancel_requested_at is not None or _issue_is_over(snapshot):
         return None if _under_way(snapshot, "merge:") else Outcome.CANCELLED
     if pull is not None and pull.state == "closed":
         return Outcome.CLOSED
     return Outcome.DONE if _nothing_to_do(snapshot) else None
 
 
+def _issue_is_over(snapshot: Snapshot) -> bool:
+    """Nobody needs the work any more. A pull request is looked at once more first: its merge may be what closed the issue."""
+    issue, pull = snapshot.task.issue, snapshot.pull
+    if issue is None or issue.standing is not Standing.OVER:
+        return False
+    return pull is None or pull.state != "open" or pull.observed_at > issue.since
+
+
 def _nothing_to_do(snapshot: Snapshot) -> bool:
     session, turn = snapshot.session, snapshot.turn
     if session is None or session.ended or turn is None or snapshot.pull is not None:
+        return False
+    if goes_on(snapshot):
         return False
     return turn.end is TurnEnd.FINISHED and at_rest(snapshot) and session.commits == 0 and not asks(turn)
 
@@ -155,6 +187,8 @@ def _of_the_session(snapshot: Snapshot, session: SessionFacts) -> Iterator[Actio
     if deadline is not None and snapshot.now >= deadline:
         reason = f"the host {session.host} has not been seen since {session.host_silent_since:%H:%M} UTC"
         yield Abandon(session=session.id, reason=reason)
+    elif not session.prepared and snapshot.task.held_by_issue:
+        return
     elif not session.prepared:
         yield Prepare(session=session.id, attempt=snapshot.task.attempt)
     else:
@@ -170,11 +204,15 @@ def _turns(snapshot: Snapshot, session: SessionFacts) -> Iterator[Action]:
         yield from _of_the_live_turn(snapshot, session, turn)
     elif turn is not None and not turn.published:
         yield Publish(session=session.id, turn=turn.n, attempt=attempt)
-    elif snapshot.task.paused or held_back(snapshot):
+    elif snapshot.task.paused or snapshot.task.held_by_issue or held_back(snapshot):
         return
+    elif turns_used_up(snapshot):
+        yield call_for_turns(snapshot)
     elif waiting:
         yield StartTurn(session=session.id, turn=turn.n + 1 if turn is not None else 1, attempt=attempt)
-    elif turn is not None and died(turn) and turn.resumes < snapshot.policy.resumes:
+    elif goes_on(snapshot):
+        yield from continuation(snapshot)
+    elif turn is not None and died(turn) and turn.resumes < snapshot.policy.resumes and not _waits_to_resume(snapshot):
         yield SendToAgent(
             session=session.id,
             trigger=Trigger.AGENT_EXITED,
@@ -184,10 +222,18 @@ def _turns(snapshot: Snapshot, session: SessionFacts) -> Iterator[Action]:
         )
 
 
+def _waits_to_resume(snapshot: Snapshot) -> bool:
+    at = resumed_at(snapshot)
+    return at is not None and snapshot.now < at
+
+
 def _of_the_live_turn(snapshot: Snapshot, session: SessionFacts, turn: TurnFacts) -> Iterator[Action]:
     """What a person says is said at once, unless the agent is done: then it is told with the next turn. The agent is done when it said so
     and has read everything that was said to it."""
-    if not turn.started:
+    if snapshot.task.held_by_issue:
+        if turn.started:
+            yield StopAgent(session=session.id, turn=turn.n)
+    elif not turn.started:
         yield StartTurn(session=session.id, turn=turn.n, attempt=snapshot.task.attempt)
     elif held_back(snapshot) and task_budget_is_used_up(snapshot):
         yield StopAgent(session=session.id, turn=turn.n)
@@ -222,22 +268,24 @@ def _of_the_pull_request(snapshot: Snapshot, pull: PullFacts) -> Iterator[Action
 
 
 def _answers(snapshot: Snapshot, pull: PullFacts) -> Iterator[Action]:
-    """What people said in a thread is answered once the turn that was told of it is over and published. A commit settles the thread, unless
-    the agent says that it is open; without one it is settled where the agent says so, else by its people."""
-    turn = snapshot.turn
-    if turn is None or not turn.published or not at_rest(snapshot) or died(turn) or asks(turn):
+    """What people said in a thread is answered once the agent has been told of it and its turn is over and published: that turn, or the one
+    that went on where it died. A commit made since settles the thread, unless the agent says that it is open; without one it is settled where
+    the agent says so, else by its people."""
+    turn, session = snapshot.turn, snapshot.session
+    if turn is None or session is None or not turn.published or not at_rest(snapshot) or died(turn) or asks(turn):
         return
     newest = {comment.thread: comment for comment in pull.comments}
     said = answers_in(turn.last_words)
     for thread, comment in newest.items():
         people = comment.trusted and not comment.bot and not comment.ours
-        if people and not comment.resolved and comment.told_in == turn.n:
+        if people and not comment.resolved and comment.told_in is not None and 0 < comment.told_in <= turn.n:
             settled = said[thread].settled if thread in said else None
+            made = session.published_sha not in {None, comment.told_at}
             yield AnswerThread(
                 thread=thread,
                 comment=comment.id,
                 turn=turn.n,
-                settles=turn.produced if settled is None else settled,
+                settles=made if settled is None else settled,
                 edits=comment.edits,
             )
 
@@ -282,6 +330,20 @@ def _ask_about(job: JobFacts) -> Interrupt:
     )
 
 
+def _calls_gone(snapshot: Snapshot, actions: Iterable[Action]) -> list[Action]:
+    """Calls about jobs, or about a task on which nothing could be decided, whose reason is not there any more."""
+    asked_now = _causes(actions)
+    return [
+        Settle(cause=asked.cause)
+        for asked in snapshot.interruptions
+        if asked.open and asked.cause.startswith(_CALLS) and asked.cause not in asked_now
+    ]
+
+
+def _causes(actions: Iterable[Action]) -> set[str]:
+    return {action.cause for action in actions if isinstance(action, Interrupt)}
+
+
 # --- How it ends --------------------------------------------------------------------------------------------------------------------------
 
 
@@ -296,7 +358,7 @@ def _wind_down(snapshot: Snapshot, outcome: Outcome) -> Decision:
     waits = waiting_job(snapshot, actions)
     actions.extend(call(waits, snapshot))
     actions += [action for one in closed for action in one.actions]
-    actions += _settled(snapshot, but=Trigger.PR_CLOSED if outcome is Outcome.CLOSED else None)
+    actions += _settled(snapshot, actions, but=Trigger.PR_CLOSED if outcome is Outcome.CLOSED else None)
     remembered = {
         memory.trigger: replace(memory, held=False, since=None, deadline_at=None) for memory in snapshot.memory.values()
     }
@@ -309,6 +371,8 @@ def _wind_down(snapshot: Snapshot, outcome: Outcome) -> Decision:
         actions=tuple(actions),
         wake_at=_earliest([grace, called_at(waits, snapshot), *(one.wake_at for one in closed)], after=snapshot.now),
         why=_why(closed, actions),
+        reasons=_reasons(closed),
+        asked_by=_asked_by(closed),
     )
 
 
@@ -322,11 +386,11 @@ def _taken_down(snapshot: Snapshot, outcome: Outcome, *, at_once: bool) -> Itera
         yield ClosePullRequest(number=pull.number)
 
 
-def _settled(snapshot: Snapshot, *, but: Trigger | None) -> list[Action]:
-    """The questions that the end has answered. Escalations stay until somebody acknowledges them."""
-    kept = f"{but}:" if but is not None else None
-    gone = [asked for asked in snapshot.interruptions if asked.open and not asked.escalation]
-    return [Settle(cause=asked.cause) for asked in gone if kept is None or not asked.cause.startswith(kept)]
+def _settled(snapshot: Snapshot, actions: Iterable[Action], *, but: Trigger | None) -> list[Action]:
+    """What the end has answered: everything but what is asked because of it."""
+    asked_now = _causes(actions)
+    gone = [asked for asked in snapshot.interruptions if asked.open and asked.cause not in asked_now]
+    return [Settle(cause=asked.cause) for asked in gone if but is None or not asked.cause.startswith(f"{but}:")]
 
 
 def _closed(snapshot: Snapshot) -> list[Reacted]:
@@ -348,6 +412,8 @@ def _ending(snapshot: Snapshot, outcome: Outcome) -> str:
             return f"no change was needed: {_last_words(snapshot)}"
         case Outcome.CLOSED:
             return "the pull request was closed without a merge"
+        case Outcome.CANCELLED if snapshot.task.cancel_requested_at is None and snapshot.task.issue is not None:
+            return f"the issue {snapshot.task.issue.identifier} is {snapshot.task.issue.state}"
         case Outcome.CANCELLED:
             return "cancelled"
 
@@ -358,8 +424,18 @@ def _last_words(snapshot: Snapshot) -> str:
 
 
 def _why(reacted: list[Reacted], actions: list[Action]) -> tuple[str, ...]:
-    lines = [one.why for one in reacted if one.why]
-    return (*lines, *(f"-> {key_of(action)}" for action in actions if not isinstance(action, Settle)))
+    """What the rules say, then what goes on without a rule."""
+    by_rule = {key_of(action) for one in reacted for action in one.actions}
+    plain = [key for action in actions if not isinstance(action, Settle) and (key := key_of(action)) not in by_rule]
+    return (*map(str, _reasons(reacted)), *(f"-> {key}" for key in plain))
+
+
+def _reasons(reacted: list[Reacted]) -> tuple[Reason, ...]:
+    return tuple(one.why for one in reacted if one.why is not None)
+
+
+def _asked_by(reacted: list[Reacted]) -> dict[str, Trigger]:
+    return {key_of(action): one.memory.trigger for one in reacted for action in one.actions}
 
 
 def _earliest(times: Iterable[datetime | None], *, after: datetime) -> datetime | None:

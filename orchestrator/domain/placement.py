@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +18,7 @@ class Waiting:
     labels: frozenset[str] = frozenset()  # labels that the host must have
     held_by: str = ""
     avoid: frozenset[int] = frozenset()  # hosts that lost it before
+    state: str = ""  # of the issue that it was made of, as states are compared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,8 @@ class HostRoom:
 class ProjectRoom:
     limit: int
     live: int
+    by_state: Mapping[str, int] = field(default_factory=dict)  # limits for issues of a state; others have the project's
+    live_states: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,20 +60,30 @@ def place(waiting: Sequence[Waiting], hosts: Sequence[HostRoom], projects: Mappi
     """Fill the hosts' free room. `waiting` is oldest first; of equal priority the project with the fewest live sessions goes first."""
     free = {host.id: host.capacity - host.live for host in hosts}
     live = Counter({project: room.live for project, room in projects.items()})
+    states = Counter((project, state) for project, room in projects.items() for state in room.live_states)
     placements: list[Placement] = []
     reasons: dict[int, str] = {}
     left = list(waiting)
     while left:
         best = min(range(len(left)), key=lambda i: (-left[i].priority, live[left[i].project], i))
         one = left.pop(best)
-        host, reason = _host_for(one, hosts, free, live, projects)
+        full = _full_state(one, states, projects)
+        host, reason = (None, full) if full else _host_for(one, hosts, free, live, projects)
         if host is None:
             reasons[one.task] = reason
             continue
         free[host.id] -= 1
         live[one.project] += 1
+        states[one.project, one.state] += 1
         placements.append(Placement(task=one.task, host=host.id))
     return Placed(placements=tuple(placements), reasons=reasons)
+
+
+def _full_state(one: Waiting, states: Mapping[tuple[int, str], int], projects: Mapping[int, ProjectRoom]) -> str:
+    most = projects[one.project].by_state.get(one.state)
+    if most is None or states[one.project, one.state] < most:
+        return ""
+    return f"no available orchestrator slots: the limit of {most} for issues that are {one.state} is reached"
 
 
 def _host_for(

@@ -13,12 +13,14 @@ from orchestrator.domain.verdicts import CIVerdict, ci_verdict, review_verdict
 
 _EDITED = ", who has changed this since you were told"
 LOG_CAP = 20_000  # bytes of failing logs, or of reviewers' words, in one message
+HISTORY_CAP = 40_000  # bytes of earlier turns
 NAME_CAP = 200
 
 # Control characters but tab and newline, the characters that reorder or hide text, and halves of characters, which nothing can store.
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff\U000e0000-\U000e007f]"
 )
+_MESSAGE = re.compile(r"\[message [0-9a-f-]{36}\]\n")  # the marks of messages; see services/telling
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 
 
@@ -35,9 +37,9 @@ def capped(text: str, cap: int) -> str:
     return f"[{len(data) - cap} bytes left out]\n{data[-cap:].decode(errors='ignore')}"
 
 
-def one_line(text: str) -> str:
+def one_line(text: str, cap: int = NAME_CAP) -> str:
     """A name from outside (of a check, a file, a person) as it may stand outside a fence: one short line."""
-    return " ".join(plain(text).split())[:NAME_CAP]
+    return " ".join(plain(text).split())[:cap]
 
 
 def fenced(text: str, *, label: str, nonce: str) -> str:
@@ -51,20 +53,55 @@ def task_prompt(*, title: str, body: str, rules: str, branch: str, base: str, hi
     parts = [f"Task: {plain(title)}"]
     if body.strip():
         parts.append(plain(body))
-    parts.append(
+    return "\n\n".join([*parts, *_what_holds_here(rules=rules, branch=branch, base=base, history=history)])
+
+
+def workflow_prompt(*, rendered: str, rules: str, branch: str, base: str, history: str = "") -> str:
+    """What a session is told first where the project's workflow has a template: what that came to, and what holds here."""
+    return "\n\n".join([plain(rendered), *_what_holds_here(rules=rules, branch=branch, base=base, history=history)])
+
+
+def _what_holds_here(*, rules: str, branch: str, base: str, history: str) -> Iterator[str]:
+    yield (
         f"You work in a git worktree on the branch {branch}, made from {base}. Commit your work there; do not push, do not open a pull"
         " request: both are done for you. When nothing needs to change, end without a commit and say why."
     )
     if rules.strip():
-        parts.append(f"Rules of this project:\n{plain(rules)}")
+        yield f"Rules of this project:\n{plain(rules)}"
     if history:
-        parts.append(f"This task was begun before. What has happened so far:\n{plain(history)}")
-    return "\n\n".join(parts)
+        yield f"This task was begun before. What has happened so far:\n{plain(history)}"
+
+
+def continuation_words(*, identifier: str, state: str) -> str:
+    """What an agent is told that ended its turn without a change while its issue still is to be worked on. The task itself stands in its
+    conversation."""
+    return (
+        f"Your turn ended without a commit, and the issue {one_line(identifier)} still is {one_line(state)}. Go on where you were; when"
+        " nothing is left to do, end without a commit and say why."
+    )
 
 
 def resume_words(*, detail: str) -> str:
     """What an agent is told whose program died in the middle of its turn."""
     return f"Your program ended in the middle of the last turn ({one_line(detail) or 'no reason known'}). Go on with the task where you were."
+
+
+def retold(task: str, turns: Sequence[tuple[int, str, str]]) -> str:
+    """What a session was told before, for an agent that remembers nothing: the words of its task, whole, and of its earlier turns, each as
+    (number, what was said to the agent, its last words), the newest as far as there is room."""
+    told = "\n\n".join(
+        f"[turn {n}] {words}{_answered(last)}".rstrip() for n, words, last in turns if words or last.strip()
+    )
+    return "\n\n".join(part for part in (task, capped(told, HISTORY_CAP)) if part)
+
+
+def unmarked(text: str) -> str:
+    """Words that are retold as they are: no message is told twice by them."""
+    return _MESSAGE.sub("", text)
+
+
+def _answered(last_words: str) -> str:
+    return f"\n[your last words] {capped(plain(last_words).strip(), 2000)}" if last_words.strip() else ""
 
 
 def allowed_words() -> str:

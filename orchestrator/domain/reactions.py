@@ -19,6 +19,7 @@ from orchestrator.domain.actions import (
 )
 from orchestrator.domain.durations import format_duration
 from orchestrator.domain.prompts import allowed_words, one_line, resume_words, words_for
+from orchestrator.domain.reasons import Reason, seen_in, unjudged
 from orchestrator.domain.rules import Priority, Reply, Rule, Trigger
 from orchestrator.domain.snapshot import JobState, Memory, PullFacts, Snapshot
 from orchestrator.domain.triggers import (
@@ -57,7 +58,7 @@ class Reacted:
     memory: Memory
     actions: tuple[Action, ...] = ()
     wake_at: datetime | None = None
-    why: str = ""
+    why: Reason | None = None
 
 
 def react(held: Held, snapshot: Snapshot) -> Reacted:
@@ -66,30 +67,43 @@ def react(held: Held, snapshot: Snapshot) -> Reacted:
     rule = snapshot.rules[held.trigger]
     match held.hold:
         case Hold.CLEAR:
-            after = replace(before, held=False, since=None, deadline_at=None, escalated=False)
-            actions = (*_gone(held, snapshot), *_allowed_again(held, before, snapshot))
-            return Reacted(memory=after, actions=actions, wake_at=held.look_again_at)
+            after = _forgotten(before)
+            why = Reason(seen="it does not hold any more", rule=rule, then="cleared") if before.held else None
+            actions = (*_gone(held, snapshot, before), *_allowed_again(held, before, snapshot))
+            return Reacted(memory=after, actions=actions, wake_at=held.look_again_at, why=why)
         case Hold.OPEN:
-            return Reacted(memory=_paused(held, before), wake_at=held.look_again_at)
+            why = Reason(seen=unjudged(held.trigger), rule=rule, then="nothing yet") if before.held else None
+            return Reacted(memory=_paused(held, before), wake_at=held.look_again_at, why=why)
         case Hold.HELD:
-            answer = _answer(held, _begun(held, rule, snapshot), rule, snapshot)
+            memory = _begun(held, rule, snapshot)
+            answer = _answer(held, memory, rule, snapshot)
             times = [at for at in (answer.wake_at, held.look_again_at) if at is not None]
-            return replace(answer, actions=(*answer.actions, *_gone(held, snapshot)), wake_at=min(times, default=None))
+            actions = (*answer.actions, *_gone(held, snapshot, memory))
+            return replace(answer, actions=actions, wake_at=min(times, default=None))
 
 
-def _gone(held: Held, snapshot: Snapshot) -> tuple[Action, ...]:
-    """Close the questions that no longer stand. An escalation stays on the board until a person acknowledges it."""
-    if held.hold is Hold.HELD and not held.occasion:
+def _gone(held: Held, snapshot: Snapshot, memory: Memory) -> tuple[Action, ...]:
+    """Settle what no longer stands: questions of other occasions, the call of another episode."""
+    if not snapshot.interruptions or (held.hold is Hold.HELD and not held.occasion):
         return ()
-    standing = f"{held.trigger}:{held.occasion}" if held.hold is Hold.HELD else ""
+    standing = {f"{held.trigger}:{held.occasion}", _call_of(memory)} if held.hold is Hold.HELD else set()
     return tuple(
         Settle(cause=asked.cause)
         for asked in snapshot.interruptions
-        if asked.open
-        and not asked.escalation
-        and asked.cause.startswith(f"{held.trigger}:")
-        and asked.cause != standing
+        if asked.open and asked.cause.startswith(f"{held.trigger}:") and asked.cause not in standing
     )
+
+
+def _forgotten(before: Memory) -> Memory:
+    """The episode is over. Most triggers are clear at any time, and stay as they are."""
+    if not (before.held or before.since or before.deadline_at or before.escalated):
+        return before
+    return replace(before, held=False, since=None, deadline_at=None, escalated=False)
+
+
+def _call_of(memory: Memory) -> str:
+    """The cause of the call for a human in an episode."""
+    return f"{memory.trigger}:escalation-{memory.episode}"
 
 
 def _allowed_again(held: Held, before: Memory, snapshot: Snapshot) -> Iterator[Action]:
@@ -126,20 +140,21 @@ def _begun(held: Held, rule: Rule, snapshot: Snapshot) -> Memory:
 
 def _answer(held: Held, memory: Memory, rule: Rule, snapshot: Snapshot) -> Reacted:
     if memory.escalated:
-        quiet = f"{held.trigger}: a human was called; nothing more until it clears or someone says retry"
-        return Reacted(memory=memory, why=quiet)
+        quiet = "nothing: a human was called; nothing more until it clears or somebody says retry"
+        return Reacted(memory=memory, why=_line(held, rule, quiet))
     tries, allowed = tries_made(snapshot, memory), _tries_allowed(rule)
     answered = _was_answered(held, memory, rule, snapshot)
     exhausted = not answered and allowed is not None and tries >= allowed
     overdue = memory.deadline_at is not None and snapshot.now >= memory.deadline_at
     if (exhausted or overdue) and _called_for_otherwise(held, snapshot):
-        return Reacted(memory=memory, why=f"{held.trigger}: the rule of what is left undone calls a human, once")
+        otherwise = "nothing: the rule of what is left undone calls a human, once"
+        return Reacted(memory=memory, why=_line(held, rule, otherwise))
     if exhausted or overdue:
         used_up = f"{tries} {'try' if tries == 1 else 'tries'} used up"
         return _escalate(held, memory, rule, used_up if exhausted else f"not resolved within {_span(rule)}")
     if answered:
-        why = f"{held.trigger}: answered on this occasion ({tries} so far)"
-        return Reacted(memory=memory, wake_at=memory.deadline_at, why=why)
+        why = f"nothing new: answered on this occasion ({tries} so far){_until(memory)}"
+        return Reacted(memory=memory, wake_at=memory.deadline_at, why=_line(held, rule, why))
     if not rule.auto:
         return _offered(held, memory, rule)
     return _perform(held, memory, rule, snapshot)
@@ -191,28 +206,39 @@ def _span(rule: Rule) -> str:
 def _escalate(held: Held, memory: Memory, rule: Rule, cause: str) -> Reacted:
     ask = Interrupt(
         trigger=held.trigger,
-        cause=f"{held.trigger}:escalation-{memory.episode}",
+        cause=_call_of(memory),
         priority=Priority.URGENT if rule.priority is Priority.URGENT else Priority.ACTION,
         escalation=True,
         question=f"{held.trigger}: {cause}. What now?",
         evidence=held.evidence,
     )
-    why = f"{held.trigger}: {cause} -> a human is called"
-    return Reacted(memory=replace(memory, escalated=True), actions=(ask,), why=why)
+    why = f"{cause}: a human is called"
+    return Reacted(memory=replace(memory, escalated=True), actions=(ask,), why=_line(held, rule, why))
 
 
 def _offered(held: Held, memory: Memory, rule: Rule) -> Reacted:
     """`auto: false`: a human presses the button that the card shows. A notify rule notifies either way."""
     asks = (_ask(held, rule),) if Reply.NOTIFY in rule.action else ()
-    why = f"{held.trigger}: a human decides (auto is off)"
-    return Reacted(memory=memory, actions=asks, wake_at=memory.deadline_at, why=why)
+    why = f"a human decides (auto is off){', and is asked' if asks else ''}"
+    return Reacted(memory=memory, actions=asks, wake_at=memory.deadline_at, why=_line(held, rule, why))
 
 
 def _perform(held: Held, memory: Memory, rule: Rule, snapshot: Snapshot) -> Reacted:
     actions = tuple(action for reply in rule.action for action in _carry_out(reply, held, memory, rule, snapshot))
     words = ", ".join(rule.action)
-    why = f"{held.trigger} -> {words}" if actions else f"{held.trigger}: {words} waits until the agent is at rest"
-    return Reacted(memory=memory, actions=actions, wake_at=memory.deadline_at, why=why)
+    allowed = _tries_allowed(rule)
+    of = f" (try {tries_made(snapshot, memory) + 1} of {allowed})" if allowed is not None else ""
+    why = f"{words}{of}" if actions else f"nothing yet: {words} waits until the agent is at rest"
+    return Reacted(memory=memory, actions=actions, wake_at=memory.deadline_at, why=_line(held, rule, why))
+
+
+def _line(held: Held, rule: Rule, then: str) -> Reason:
+    return Reason(seen=seen_in(held.evidence, held.trigger), rule=rule, then=then)
+
+
+def _until(memory: Memory) -> str:
+    """When a human is called if nothing changes."""
+    return f"; a human is called at {memory.deadline_at:%H:%M} UTC" if memory.deadline_at is not None else ""
 
 
 def _carry_out(reply: Reply, held: Held, memory: Memory, rule: Rule, snapshot: Snapshot) -> Iterator[Action]:

@@ -58,6 +58,12 @@ class Rule:
     escalate_after: int | timedelta | None = None
     threshold: timedelta = timedelta(minutes=10)
     include_summary: bool = False
+    version: int = 0  # the newest change of the rules that had a part in it; 0: as delivered
+
+    @property
+    def title(self) -> str:
+        """The rule as a line of reasons names it."""
+        return f"{self.trigger} (version {self.version})" if self.version else str(self.trigger)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,9 +112,13 @@ def pauses(rule: Rule) -> bool:
 
 def effective(trigger: Trigger, overrides: Iterable[Override]) -> Rule:
     """The default of `trigger` with each override laid over it, field by field, in the order given (global, project, task)."""
-    rule = DEFAULTS[trigger]
+    return laid_over(DEFAULTS[trigger], overrides)
+
+
+def laid_over(rule: Rule, overrides: Iterable[Override]) -> Rule:
+    """`rule` with each override of its trigger laid over it, field by field."""
     for override in overrides:
-        if override.trigger == trigger:
+        if override.trigger == rule.trigger:
             changes = {f.name: getattr(override, f.name) for f in fields(override) if f.name != "trigger"}
             rule = replace(rule, **{name: value for name, value in changes.items() if value is not None})
     return rule

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from orchestrator.domain.budgets import BudgetFacts, Used
+from orchestrator.domain.issues import Standing
 from orchestrator.domain.rules import Rule, Trigger
 from orchestrator.domain.status import Outcome
 
@@ -33,6 +34,17 @@ class TurnEnd(StrEnum):
     KILLED = "killed"  # something ended the program: a signal, its deadline, a lost guard
     STOPPED = "stopped"  # we stopped it
     UNSTARTABLE = "unstartable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssueStanding:
+    """What the issue of a task means for it, since when, and why."""
+
+    identifier: str
+    state: str
+    standing: Standing
+    since: datetime
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +86,12 @@ class TaskFacts:
     paused: bool = False
     pause_reason: str = ""
     progress: Progress | None = None  # as the last decision left it
+    issue: IssueStanding | None = None  # the issue that it was made of by itself
+
+    @property
+    def held_by_issue(self) -> bool:
+        """Its issue is not to be worked on: nothing is begun for it, and what is under way is stopped and kept."""
+        return self.issue is not None and self.issue.standing is not Standing.ACTIVE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +118,8 @@ class TurnFacts:
     request: RequestFacts | None = None
     detail: str = ""
     last_words: str = ""
+    ended_at: datetime | None = None
+    heard: bool = True  # its program has said something
     done_at: datetime | None = None  # when the agent said that it is over; its program may be waiting for more
 
 
@@ -129,6 +149,7 @@ class MessageFacts:
     turn: int | None  # the turn that carried it; None while it waits
     confirmed: bool
     by_a_person: bool = False  # words or an answer of a person: an agent at work may be told
+    key: str = ""  # unique within the task: what is told once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +191,7 @@ class CommentFacts:
     told: bool
     edits: int = 0  # how often its words were changed after they had been told
     told_in: int | None = None  # the turn that carried it: of this session, or 0 of an earlier one
+    told_at: str = ""  # the branch's head when that turn began
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,8 +241,10 @@ class Memory:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InterruptionFacts:
     cause: str
-    open: bool
+    open: bool  # neither resolved, nor has its cause been seen to be gone
     escalation: bool
+    gone: bool = False  # its cause is gone, and it waits for a person nevertheless
+    calls: bool = False  # it asks for a person now: nobody has taken it on or put it off
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +259,10 @@ class Policy:
     cleanup_grace: timedelta = timedelta(minutes=5)
     reassign_after: timedelta | None = timedelta(minutes=15)
     resumes: int = 3
+    longest_retry_wait: timedelta | None = (
+        None  # a dead agent is resumed after a wait that grows up to this; None: at once
+    )
+    max_turns: int | None = None  # how many turns a session may have until a person says retry
     patience: timedelta = timedelta(minutes=10)  # how long a job may wait for the outside before a human is called
     settle_after: timedelta = timedelta(seconds=60)
 

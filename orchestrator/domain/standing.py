@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orchestrator.domain.continuing import turns_used_up
 from orchestrator.domain.rules import Trigger
 from orchestrator.domain.snapshot import JobFacts, JobState, PullFacts, SessionFacts, Snapshot, TurnEnd, TurnFacts
 from orchestrator.domain.status import TaskStatus
@@ -40,6 +41,9 @@ def _word(snapshot: Snapshot, held: tuple[Held, ...], blocked: JobFacts | None) 
         return TaskStatus.MERGING, "a merge is under way; then it is cancelled if that fails", ()
     if blocked is not None:
         return TaskStatus.FAILED, blocked.error or blocked.key, (blocked.code,) if blocked.code else ()
+    issue = snapshot.task.issue
+    if issue is not None and snapshot.task.held_by_issue and (snapshot.pull is None or snapshot.pull.state != "open"):
+        return TaskStatus.QUEUED, f"its issue {issue.identifier} is not worked on: {issue.why}", ()
     session = snapshot.session
     if session is None or session.ended:
         return TaskStatus.QUEUED, snapshot.task.waiting_for or "waits for a host", ()
@@ -72,6 +76,12 @@ def _agent_word(snapshot: Snapshot, session: SessionFacts, holding: Holding) -> 
         return TaskStatus.STARTING, _paused_or(snapshot, "the agent is being started"), ()
     if turn.end is None or not turn.published:
         return _working_word(session, turn)
+    if turns_used_up(snapshot):
+        return (
+            TaskStatus.NEEDS_INPUT,
+            "it has had all turns that agent.max_turns allows: retry gives it as many more",
+            (),
+        )
     if _about_to_go_on(snapshot):
         return (
             (TaskStatus.QUEUED if snapshot.task.paused else TaskStatus.WORKING),
@@ -107,7 +117,8 @@ def _pull_word(snapshot: Snapshot, holding: Holding) -> Word | None:
     pull = snapshot.pull
     if pull is None or pull.state != "open":
         return None
-    if any(key.startswith(f"merge:{pull.head_sha}:") and _open(job) for key, job in snapshot.jobs.items()):
+    of_this_head = f"merge:{pull.head_sha}:"
+    if any(key.startswith(of_this_head) and _open(job) for key, job in snapshot.jobs.items()):
         return TaskStatus.MERGING, f"{pull.head_sha[:10]} is being merged", ()
     if stopped(snapshot) and _LEFT_UNDONE & holding.keys():
         return TaskStatus.NEEDS_INPUT, _STOPPED, ()
@@ -117,11 +128,11 @@ def _pull_word(snapshot: Snapshot, holding: Holding) -> Word | None:
 def _undone_word(snapshot: Snapshot, pull: PullFacts, holding: Holding) -> Word | None:
     if pull.mergeable is False:
         return TaskStatus.CONFLICTED, "conflicts with its base", pull.conflict_files
-    ci = ci_verdict(pull, snapshot.policy, now=snapshot.now)
-    if ci.word is CI.RED:
-        return TaskStatus.CI_FAILED, "checks failed", tuple(f"{check.name}: {check.conclusion}" for check in ci.failed)
+    if Trigger.CI_FAILED in holding:
+        return TaskStatus.CI_FAILED, "checks failed", holding[Trigger.CI_FAILED].evidence
     if Trigger.CHANGES_REQUESTED in holding:
         return TaskStatus.CHANGES_REQUESTED, "changes are requested", holding[Trigger.CHANGES_REQUESTED].evidence
+    ci = ci_verdict(pull, snapshot.policy, now=snapshot.now)
     if ci.word is CI.PENDING:
         missing = f"not reported yet: {', '.join(ci.missing)}" if ci.missing else "checks are running"
         return TaskStatus.CI_PENDING, missing, ()

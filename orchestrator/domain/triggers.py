@@ -106,7 +106,7 @@ def memory_of(snapshot: Snapshot, trigger: Trigger) -> Memory:
     known = snapshot.memory.get(trigger)
     if known is not None:
         return known
-    episode = max((m.episode for m in snapshot.messages if m.trigger is trigger), default=0)
+    episode = max([m.episode for m in snapshot.messages if m.trigger is trigger], default=0)
     return Memory(trigger=trigger, episode=episode, held=episode > 0, attempt=snapshot.task.attempt)
 
 
@@ -206,8 +206,10 @@ def _agent_idle(snapshot: Snapshot, answering: Iterable[Held]) -> Held:
         return Held(trigger=Trigger.AGENT_IDLE, hold=Hold.OPEN)
     if died(turn) or stopped(snapshot) or asks(turn):
         return Held(trigger=Trigger.AGENT_IDLE, hold=Hold.OPEN)
+    if turn.produced:
+        return Held(trigger=Trigger.AGENT_IDLE, hold=Hold.CLEAR)
     left = [held.trigger for held in answering if held.hold is Hold.HELD and _told(snapshot, held, turn)]
-    if turn.produced or not left:
+    if not left:
         return Held(trigger=Trigger.AGENT_IDLE, hold=Hold.CLEAR)
     return Held(
         trigger=Trigger.AGENT_IDLE,

@@ -41,8 +41,8 @@ def ci_verdict(pull: PullFacts, policy: Policy, *, now: datetime) -> CIVerdict:
     if not required:
         return _reported(pull, policy, now=now)
     by_name = {check.name: check for check in pull.checks}
-    relevant = tuple(by_name[name] for name in required if name in by_name)
-    missing = tuple(name for name in required if name not in by_name)
+    relevant = tuple([by_name[name] for name in required if name in by_name])
+    missing = tuple([name for name in required if name not in by_name])
     if missing or any(check.status != "completed" for check in relevant):
         return CIVerdict(word=CI.PENDING, missing=missing)
     return _settled(relevant)

@@ -14,6 +14,7 @@ class GlobalSettings(models.Model):
 
     only = models.PositiveSmallIntegerField(primary_key=True, default=1)
     document = models.JSONField(default=dict, blank=True)
+    text = models.TextField(blank=True, help_text="The file that was applied last, to the byte.")
     applied_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -27,3 +28,8 @@ class GlobalSettings(models.Model):
     def current(cls) -> dict[str, Any]:
         """The document, or an empty one."""
         return cls.objects.filter(only=1).values_list("document", flat=True).first() or {}
+
+    @classmethod
+    def text_as_applied(cls) -> str:
+        """The file that was applied last, or nothing."""
+        return cls.objects.filter(only=1).values_list("text", flat=True).first() or ""

@@ -49,20 +49,25 @@ class Event(models.Model):
 
 
 class DecisionRecord(models.Model):
-    """The flight recorder: what was known and what was decided, as versioned JSON. Only decisions that changed something are kept."""
+    """The flight recorder: what was known at one look and what came of it, whenever something did or the reasons were others than before."""
 
     task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="decisions")
     at = models.DateTimeField()
-    version = models.PositiveSmallIntegerField()
-    snapshot = models.JSONField()
-    decision = models.JSONField()
+    version = models.PositiveSmallIntegerField(help_text="How the facts are written.")
+    facts = models.BinaryField(help_text="The snapshot, abridged and compressed: `services.recorder` reads it.")
+    status = models.CharField(max_length=20)
+    reason = models.TextField(blank=True)
     why = models.JSONField(
         default=list, help_text="Lines for people: facts seen -> rule -> action, or the reason for none."
     )
+    made = models.JSONField(default=list, help_text="The keys of what was new: messages, questions, jobs.")
 
     class Meta:
         ordering = ["id"]
-        indexes = [models.Index(fields=["task", "-id"], name="decision_task")]
+        indexes = [
+            models.Index(fields=["task", "-id"], name="decision_task"),
+            models.Index(fields=["at"], name="decision_at"),
+        ]
 
     def __str__(self) -> str:
         return f"decision {self.pk} about {self.task}"

@@ -26,6 +26,7 @@ class Host(models.Model):
     class Kind(models.TextChoices):
         LOCAL = "local", "this machine"
         SSH = "ssh", "over SSH"
+        WORKER = "worker", "with its own worker"
 
     name = models.SlugField(max_length=60, unique=True)
     kind = models.CharField(max_length=10, choices=Kind.choices, default=Kind.LOCAL)
@@ -48,6 +49,12 @@ class Host(models.Model):
     channel_holder = models.CharField(max_length=80, blank=True)
     channel_until = models.DateTimeField(null=True, blank=True)
     removed_at = models.DateTimeField(null=True, blank=True)
+    link_digest = models.CharField(max_length=64, blank=True, help_text="Of the secret in the link that it joins with.")
+    link_until = models.DateTimeField(null=True, blank=True, help_text="Until when an unused link opens the gate.")
+    machine_digest = models.CharField(
+        max_length=64, blank=True, help_text="Of what the machine that used the link says to prove that it is that one."
+    )
+    joined_at = models.DateTimeField(null=True, blank=True)
 
     objects = HostQuerySet.as_manager()
 
@@ -57,7 +64,11 @@ class Host(models.Model):
             models.CheckConstraint(
                 name="a_host_over_ssh_is_pinned",
                 condition=~Q(kind="ssh") | (~Q(host_key="") & ~Q(address="") & ~Q(folder="")),
-            )
+            ),
+            models.CheckConstraint(
+                name="a_host_with_a_worker_has_a_link",
+                condition=~Q(kind="worker") | (~Q(link_digest="") & Q(link_until__isnull=False)),
+            ),
         ]
 
     def __str__(self) -> str:

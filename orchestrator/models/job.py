@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from django.db import connection, models
 from django.db.models import Q
 
+from orchestrator.domain.rules import Trigger
 from orchestrator.domain.snapshot import JobState
 from orchestrator.models.project import choices
 from orchestrator.models.session import Session
@@ -16,6 +17,7 @@ from orchestrator.models.task import Task
 
 # One statement: what is due and free, or whose lease lapsed, oldest first; a session with a claimed job waits for its turn. Two claims that
 # race for two jobs of one session meet the constraint `one_claimed_job_per_session`, which fails one of them; its caller claims again.
+# Channels to people likewise: one delivery at a time, so that one that hangs holds one thread.
 # Each queue and each state is a walk of its own along its partial index, so that a claim costs the same however many jobs are due.
 _CLAIM = """
 WITH found AS (
@@ -28,6 +30,9 @@ WITH found AS (
             AND (candidate.session_id IS NULL OR NOT EXISTS (
                   SELECT 1 FROM orchestrator_job AS other
                    WHERE other.session_id = candidate.session_id AND other.state = 'claimed'))
+            AND (left(candidate.queue, 8) <> 'channel.' OR NOT EXISTS (
+                  SELECT 1 FROM orchestrator_job AS other
+                   WHERE other.queue = candidate.queue AND other.state = 'claimed'))
           ORDER BY candidate.run_at
           LIMIT %(limit)s
             FOR UPDATE SKIP LOCKED) AS promised
@@ -89,6 +94,10 @@ class Job(models.Model):
     key = models.CharField(max_length=340, unique=True)
     verb = models.CharField(max_length=30)
     action = models.JSONField(help_text="The action's fields.")
+    trigger = models.CharField(
+        max_length=30, blank=True, choices=choices(Trigger), help_text="Whose rule asked for it."
+    )
+    rule_version = models.PositiveIntegerField(null=True, blank=True)
     queue = models.CharField(max_length=80)
     state = models.CharField(max_length=12, choices=choices(JobState), default=JobState.PROMISED.value)
     run_at = models.DateTimeField()
@@ -112,6 +121,11 @@ class Job(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["session"], condition=Q(state="claimed"), name="one_claimed_job_per_session"
+            ),
+            models.UniqueConstraint(
+                fields=["queue"],
+                condition=Q(state="claimed", queue__startswith="channel."),
+                name="one_delivery_at_a_time_per_channel",
             ),
             models.CheckConstraint(
                 condition=Q(settled_at__isnull=True, state__in=["promised", "claimed"])

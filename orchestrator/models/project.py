@@ -77,6 +77,11 @@ class Project(models.Model):
     auto_cleanup = models.BooleanField(default=True)
     cleanup_grace = models.DurationField(default=timedelta(minutes=5))
     paused = models.BooleanField(default=False)
+    escalation = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="How people are called: remind, ladder, quietHours; what is not here is the installation's.",
+    )
     budget = models.JSONField(
         default=dict,
         blank=True,
@@ -89,6 +94,11 @@ class Project(models.Model):
     notice = models.TextField(
         blank=True, help_text="What is wrong with the project right now, in a sentence; empty: nothing."
     )
+    rung_at = models.DateTimeField(null=True, blank=True, help_text="When a webhook came last.")
+    forge_waits_until = models.DateTimeField(
+        null=True, blank=True, help_text="Until when its forge allows no more looks, or nothing at all."
+    )
+    forge_takes_writes = models.BooleanField(default=False, help_text="Whether only looks have to wait until then.")
     mirrored_at = models.DateTimeField(null=True, blank=True, help_text="When the mirror was fetched last.")
     base_sha = models.CharField(max_length=64, blank=True, help_text="The default branch as the mirror has it.")
     next_number = models.PositiveIntegerField(default=1)

@@ -36,6 +36,11 @@ class PullRequest(models.Model):
     merged_by = models.CharField(max_length=150, blank=True)
     observed_at = models.DateTimeField()
     poll_at = models.DateTimeField(null=True, blank=True)
+    seen = models.CharField(max_length=80, blank=True, help_text="What the last look showed, as a digest.")
+    rung_at = models.DateTimeField(null=True, blank=True, help_text="When a webhook named it last.")
+    untold_at = models.DateTimeField(
+        null=True, blank=True, help_text="When a look showed something of which no webhook has told."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

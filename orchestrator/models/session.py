@@ -14,6 +14,7 @@ from orchestrator.domain.snapshot import TurnEnd
 from orchestrator.models.host import Host
 from orchestrator.models.project import choices
 from orchestrator.models.task import Task
+from orchestrator.models.workflow import WorkflowVersion
 
 
 class SessionQuerySet(models.QuerySet["Session"]):
@@ -28,6 +29,14 @@ class Session(models.Model):
     epoch = models.PositiveIntegerField()
     host = models.ForeignKey(Host, on_delete=models.PROTECT, related_name="sessions")
     agent = models.CharField(max_length=60)
+    workflow = models.ForeignKey(
+        WorkflowVersion,
+        null=True,
+        blank=True,
+        on_delete=models.RESTRICT,
+        related_name="sessions",
+        help_text="The version of the project's workflow that it began with, and keeps.",
+    )
     native_id = models.CharField(max_length=200, blank=True, help_text="The agent's own conversation id.")
     base_sha = models.CharField(max_length=64, blank=True)
     prepared_at = models.DateTimeField(null=True, blank=True)
@@ -100,6 +109,11 @@ class Turn(models.Model):
     input_tokens = models.PositiveBigIntegerField(default=0)
     output_tokens = models.PositiveBigIntegerField(default=0)
     cost_usd = models.DecimalField(max_digits=12, decimal_places=6, default=0)
+    counted_request = models.CharField(
+        max_length=100,
+        blank=True,
+        help_text="The last request to the model that was counted, until its agent tells the sum.",
+    )
 
     class Meta:
         ordering = ["n"]
@@ -117,6 +131,11 @@ class Turn(models.Model):
 
     def __str__(self) -> str:
         return f"turn {self.n} of {self.session}"
+
+    @property
+    def in_conversation(self) -> str:
+        """The turn's name for programs: the agent's own conversation (or the session, where it has none) and the turn's number."""
+        return f"{self.session.native_id or self.session.pk}-{self.n}"
 
     @property
     def run_id(self) -> str:
@@ -149,6 +168,9 @@ class Message(models.Model):
     session = models.ForeignKey(Session, null=True, on_delete=models.CASCADE, related_name="messages")
     key = models.CharField(max_length=300, help_text="Verb, object and occasion: the same key is the same message.")
     trigger = models.CharField(max_length=30, blank=True, choices=choices(Trigger))
+    rule_version = models.PositiveIntegerField(
+        null=True, blank=True, help_text="The version of the rule that sent it; empty: no rule did."
+    )
     occasion = models.CharField(max_length=200)
     episode = models.PositiveIntegerField(default=0)
     author = models.ForeignKey(

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from datetime import datetime
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
-from django.db import models
+from django.db import connection, models
 from django.db.models import Q
 
 from orchestrator.domain.status import Attention, Outcome, TaskStatus
 from orchestrator.models.project import Project, choices
+
+# What was decided of many tasks, in one statement.
+_SETTLE = """
+UPDATE orchestrator_task AS task
+   SET status = said.status, reason = said.reason, evidence = said.evidence, attention = said.attention, standing = said.standing,
+       wake_at = said.wake_at, version = said.version, outcome = said.outcome, ended_at = said.ended_at, updated_at = said.updated_at,
+       progress = said.progress
+  FROM jsonb_to_recordset(%s::jsonb) AS said(
+       id bigint, status text, reason text, evidence jsonb, attention text, standing text,
+       wake_at timestamptz, version integer, outcome text, ended_at timestamptz, updated_at timestamptz, progress jsonb)
+ WHERE task.id = said.id
+"""
+_SETTLED = (
+    *("id", "status", "reason", "evidence", "attention", "standing"),
+    *("wake_at", "version", "outcome", "ended_at", "updated_at", "progress"),
+)
 
 
 class TaskQuerySet(models.QuerySet["Task"]):
@@ -24,6 +42,12 @@ class TaskQuerySet(models.QuerySet["Task"]):
         """Tasks that asked to be looked at again by now."""
         return self.filter(wake_at__lte=now)
 
+    def settle(self, tasks: Sequence[Task]) -> None:
+        """Store what was decided of these tasks. The caller holds their locks."""
+        said = [{name: getattr(task, name) for name in _SETTLED} for task in tasks]
+        with connection.cursor() as cursor:
+            cursor.execute(_SETTLE, [json.dumps(said, default=str)])
+
 
 class Task(models.Model):
     """What the team asked for. `status`, `attention`, `reason` and `evidence` are caches written by `settle` alone."""
@@ -36,6 +60,9 @@ class Task(models.Model):
     issue_unread = models.BooleanField(default=False, help_text="The words of the issue are still to be asked for.")
     agent = models.CharField(max_length=60)
     agent_config = models.JSONField(default=dict, blank=True, help_text="Laid over the project's.")
+    own_rules = models.JSONField(
+        default=dict, blank=True, help_text="The task's own rules, as the file writes them; laid over the project's."
+    )
     priority = models.SmallIntegerField(default=0, help_text="Higher goes first.")
     labels = models.JSONField(default=list, blank=True)
     branch = models.CharField(max_length=200)
@@ -67,6 +94,7 @@ class Task(models.Model):
     reason = models.TextField(blank=True, help_text="Why the task has this status, in a sentence.")
     evidence = models.JSONField(default=list, blank=True)
     waiting_for = models.TextField(blank=True, help_text="Why placement has not chosen a host yet.")
+    standing = models.CharField(max_length=16, blank=True, help_text="A name for the reasons that were kept last.")
     wake_at = models.DateTimeField(null=True, blank=True, help_text="Look again then, even if nobody rings.")
     version = models.PositiveIntegerField(default=1, help_text="Grows with every visible change.")
     created_at = models.DateTimeField(auto_now_add=True)

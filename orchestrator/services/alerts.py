@@ -1,13 +1,11 @@
-"""Alerts about machines or projects and not about one task: each reaches every channel of its priority once, by a job of its own."""
+"""Alerts about the machines and not about one task: each reaches the admins and every urgent channel once."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from orchestrator import doorbell
-from orchestrator.domain.rules import Priority
-from orchestrator.models import Host, Job, NotificationChannel, Project
-from orchestrator.services import events
+from orchestrator.models import Host
+from orchestrator.services import events, notices
 
 ALERT_AFTER = timedelta(seconds=40)  # a silence that is shorter is a hiccup
 _TOLD = "silence_told"
@@ -26,35 +24,8 @@ def host_still_silent(*, host: Host, now: datetime) -> None:
     events.record(kind="host.silent", text=text, at=now, data={"host": host.name})
     if alone:
         key = f"host-{host.pk}-{int(host.silent_since.timestamp())}"
-        alert(key=key, title=text, body="Its sessions are held, none is judged or restarted.", now=now)
+        notices.alert(key=key, title=text, body="Its sessions are held, none is judged or restarted.", now=now)
 
 
 def _told(host: Host) -> bool:
     return host.silent_since is not None and host.facts.get(_TOLD) == host.silent_since.isoformat()
-
-
-def alert(
-    *,
-    key: str,
-    title: str,
-    body: str,
-    now: datetime,
-    priority: Priority = Priority.URGENT,
-    project: Project | None = None,
-) -> None:
-    """Tell of something that belongs to no task. The same key is told once."""
-    channels = [one for one in NotificationChannel.objects.all() if priority in one.priorities]
-    page = f"/projects/{project.key}/" if project is not None else ""
-    rows = [
-        Job(
-            key=f"alert:{key}:{channel.pk}",
-            verb="Alert",
-            action={"channel": channel.pk, "title": title, "body": body, "priority": str(priority), "page": page},
-            queue="effects",
-            run_at=now,
-        )
-        for channel in channels
-    ]
-    Job.objects.bulk_create(rows, ignore_conflicts=True)
-    if rows:
-        doorbell.ring_jobs("effects")

@@ -11,7 +11,7 @@ from orchestrator.domain.prompts import plain
 from orchestrator.domain.rules import Priority
 from orchestrator.domain.status import Attention
 from orchestrator.models import Task
-from orchestrator.services import events, jobs
+from orchestrator.services import events, promises
 
 AGAIN_AFTER = timedelta(minutes=1)
 
@@ -27,7 +27,7 @@ def put_aside(*, task_id: int, why: str, now: datetime) -> None:
     cause = plain(why)[:200]
     question = f"Nothing can be decided on this task: {cause}. It is tried again every minute."
     ask = Interrupt(trigger=None, cause=f"aside:{cause}", priority=Priority.URGENT, escalation=True, question=question)
-    new = jobs.promise([ask], task=task, now=now)
+    new = promises.promise([ask], task=task, now=now)
     Task.objects.filter(pk=task_id).update(wake_at=now + AGAIN_AFTER)
     if new:
         Task.objects.filter(pk=task_id).update(reason=question, attention=Attention.RESPOND)

@@ -11,7 +11,8 @@ from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db.models import QuerySet
 
 from orchestrator.domain.status import Attention
-from orchestrator.models import Host, Interruption, PullRequest, Session, Task, Turn
+from orchestrator.models import Host, Interruption, NotificationChannel, PullRequest, Session, Task, Turn
+from orchestrator.services import forges
 
 STALE_AFTER = timedelta(seconds=90)
 
@@ -125,7 +126,7 @@ class Health:
 
 
 def health(*, now: datetime) -> Health:
-    """How old the facts are. Hosts that are silent or unseen for longer than STALE_AFTER are named."""
+    """How old the facts are. Hosts that are silent or unseen for longer than STALE_AFTER are named, and forges that ask for patience."""
     hosts = list(Host.objects.present())
     troubles = [f"{host.name} does not answer: {host.trouble}" for host in hosts if host.silent_since is not None]
     late = [
@@ -134,6 +135,11 @@ def health(*, now: datetime) -> Health:
         if host.silent_since is None and (host.seen_at is None or now - host.seen_at > STALE_AFTER)
     ]
     troubles += [f"nobody watches {name}: are the workers running?" for name in late]
+    troubles += [
+        f"the channel {channel.name} takes no messages since {channel.failing_since:%H:%M} UTC: {channel.trouble}"
+        for channel in NotificationChannel.objects.filter(dead_since__isnull=False, person=None).order_by("name")
+    ]
+    troubles += forges.waits(now=now)
     seen = [host.seen_at for host in hosts if host.seen_at is not None]
     return Health(facts_at=max(seen, default=None), troubles=tuple(troubles))
 

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet, Value
+from django.db.models.functions import Coalesce, Least
 
 from orchestrator import doorbell
+from orchestrator.domain import watching
 from orchestrator.domain.naming import repository_name
-from orchestrator.models import Delivery, Project, PullRequest
+from orchestrator.models import Delivery, Project, ProjectWorkflow, PullRequest
 from orchestrator.ports import Refused
 from orchestrator.services.references import resolved
 
 SECRET = "AO_GITHUB_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable
+_WELL = frozenset({"success", "neutral", "skipped"})
 _NAMED = 100  # pull requests that one delivery may name
 
 
@@ -55,13 +58,51 @@ def take_in(
         return None
     projects = [project for project in _projects(repository) if speaks_for in {None, project}]
     meant = PullRequest.objects.filter(_meant(payload), project__in=projects, state="open")
-    row.looked_at = meant.update(poll_at=now)
+    urgent = _urgent(event, payload)
+    row.looked_at = _ring(meant, by=now if urgent else now + watching.SOON, now=now)
     row.save(update_fields=["looked_at"])
-    if row.looked_at:
+    Project.objects.filter(_rung_before(now), pk__in=[project.pk for project in projects]).update(rung_at=now)
+    if row.looked_at and urgent:
         doorbell.ring("observe_pull_requests", queue_name="effects")
+    if event == "issues":
+        ProjectWorkflow.objects.filter(project__in=projects, poll_at__isnull=False).update(poll_at=now)
     if event == "push" and projects:
         doorbell.ring("look_after_projects", queue_name="control")
     return row
+
+
+def rings(*, project: Project, now: datetime) -> bool:
+    """Whether the project's webhooks can be relied on: they come, and nothing was seen for a while of which none had told."""
+    late = Q(untold_at__lte=now - watching.BELL_IS_LATE, untold_at__gt=now - watching.DISTRUST)
+    missed = (
+        PullRequest.objects.filter(late, project=project).order_by("-untold_at").values_list("untold_at", flat=True)
+    )
+    return watching.rings(rung_at=project.rung_at, missed_at=missed.first(), now=now)
+
+
+def _ring(meant: QuerySet[PullRequest], *, by: datetime, now: datetime) -> int:
+    """Let these be looked at by then at the latest. What a look saw before its bell rang was told after all."""
+    meant.filter(untold_at__gt=now - watching.BELL_IS_LATE).update(untold_at=None)
+    return meant.update(rung_at=now, poll_at=Least(Coalesce("poll_at", Value(now)), Value(by)))
+
+
+def _rung_before(now: datetime) -> Q:
+    """Once a minute is often enough to know that webhooks come, and keeps them from waiting for each other's row."""
+    return Q(rung_at__isnull=True) | Q(rung_at__lt=now - timedelta(minutes=1))
+
+
+def _urgent(event: str, payload: Mapping[str, Any]) -> bool:
+    """Whether somebody may wait for what this tells. That something began, goes on or went well in part, nobody does: what is still missing
+    follows with a ring of its own."""
+    action = payload.get("action")
+    if event in {"check_run", "workflow_job"}:
+        ended = _inner(payload, event)
+        return action == "completed" and ended.get("conclusion") not in _WELL
+    if event in {"check_suite", "workflow_run"}:
+        return action == "completed"
+    if event == "pull_request":
+        return action not in {"synchronize", "edited", "labeled", "unlabeled", "assigned", "review_requested"}
+    return event not in {"push", "status"} or payload.get("state") in {"failure", "error"}
 
 
 def _projects(repository: str) -> list[Project]:

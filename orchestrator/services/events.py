@@ -44,11 +44,25 @@ def record(
     data: Mapping[str, object] | None = None,
 ) -> None:
     """Append one line of history. `kind` is noun.verb; `text` is the line as people read it."""
-    Event.objects.create(
+    line(kind=kind, text=text, at=at, project=project, task=task, actor=actor, data=data).save(force_insert=True)
+
+
+def line(
+    *,
+    kind: str,
+    text: str,
+    at: datetime,
+    project: Project | None = None,
+    task: Task | None = None,
+    actor: Actor | None = None,
+    data: Mapping[str, object] | None = None,
+) -> Event:
+    """A line that is not stored yet, for those who append many at once."""
+    return Event(
         kind=kind,
         text=text,
         at=at,
-        project=project or (task.project if task is not None else None),
+        project_id=project.pk if project is not None else task.project_id if task is not None else None,
         task=task,
         actor_id=actor.user.pk if actor is not None and actor.user is not None else None,
         actor_name=actor.name if actor is not None else "",

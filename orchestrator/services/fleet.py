@@ -12,12 +12,13 @@ from django.db.models.functions import RowNumber
 
 from orchestrator import doorbell
 from orchestrator.domain.budgets import BudgetFacts, limits_of, used_up
+from orchestrator.domain.issues import Standing
 from orchestrator.domain.placement import HostRoom, ProjectRoom, Waiting, place
 from orchestrator.domain.prompts import task_prompt
 from orchestrator.domain.rules import Trigger, effective, pauses
 from orchestrator.domain.snapshot import JobState
 from orchestrator.models import Host, Job, Message, Project, Session, Task
-from orchestrator.services import events, rules, spending
+from orchestrator.services import events, rules, spending, workflow_settings
 
 _DISPATCHER = 0x616F_0001  # the advisory lock of the one dispatcher at a time
 BATCH = 200  # gated tasks that are explained in one go
@@ -91,6 +92,7 @@ def _gates(spent: Collection[int]) -> Q:
         | Q(project__paused=True)
         | Q(project__base_sha="")
         | Q(issue_unread=True)
+        | Q(tracked__isnull=False) & ~Q(tracked__standing=Standing.ACTIVE)
         | Q(project__in=spent, budget_waived={})
         | Exists(needed.exclude(to_task__outcome__in=_FULFILLED))
         # The agent of an earlier session may be alive until its end was carried out; one on a lost host was given up by its deadline.
@@ -102,13 +104,15 @@ def _candidates(spent: Collection[int]) -> list[Task]:
     """The first of each project, so that a long queue of one project does not hide the others'."""
     place_in_queue = Window(RowNumber(), partition_by="project", order_by=[F("priority").desc(), F("id").asc()])
     free = waiting_tasks().exclude(_gates(spent)).annotate(place_in_queue=place_in_queue)
-    first = free.filter(place_in_queue__lte=PER_PROJECT).select_related("project").prefetch_related("sessions")
+    first = (
+        free.filter(place_in_queue__lte=PER_PROJECT).select_related("project", "tracked").prefetch_related("sessions")
+    )
     return list(first.order_by("-priority", "id"))
 
 
 def _gated(spent: Collection[int]) -> list[Task]:
     """Those that wait for something else than room; who was told nothing yet comes first."""
-    gated = waiting_tasks().filter(_gates(spent)).select_related("project")
+    gated = waiting_tasks().filter(_gates(spent)).select_related("project", "tracked")
     told = gated.prefetch_related("depends_on__project", "sessions").order_by("waiting_for", "id")
     return list(told[:BATCH])
 
@@ -121,6 +125,8 @@ def _gate(task: Task, spent: Mapping[int, str]) -> str:
         return f"waits for {', '.join(str(one) for one in open_ones[:3])}"
     if not task.project.base_sha:
         return task.project.notice or "the repository is being fetched"
+    if hasattr(task, "tracked") and task.tracked.standing != Standing.ACTIVE:
+        return f"its issue {task.tracked} is not worked on: {task.tracked.why}"
     if task.issue_unread:
         return f"the issue {task.issue} is being read"
     if task.project_id in spent and not task.budget_waived:
@@ -137,6 +143,7 @@ def _waiting(task: Task, *, held_by: str) -> Waiting:
         held_by=held_by,
         labels=frozenset(label.removeprefix("host:") for label in task.labels if label.startswith("host:")),
         avoid=frozenset(session.host_id for session in task.sessions.all()),
+        state=task.tracked.state if hasattr(task, "tracked") else "",
     )
 
 
@@ -158,10 +165,26 @@ def _hosts() -> list[HostRoom]:
 
 
 def _projects(ids: set[int]) -> dict[int, ProjectRoom]:
-    live = Counter(Session.objects.live().filter(task__project__in=ids).values_list("task__project_id", flat=True))
-    return {
-        row.pk: ProjectRoom(limit=row.max_sessions, live=live[row.pk]) for row in Project.objects.filter(pk__in=ids)
-    }
+    states: dict[int, list[str]] = {pk: [] for pk in ids}
+    for pk, state in (
+        Session.objects.live().filter(task__project__in=ids).values_list("task__project_id", "task__tracked__state")
+    ):
+        states[pk].append(state or "")
+    return {row.pk: _room(row, states[row.pk]) for row in Project.objects.filter(pk__in=ids)}
+
+
+def _room(project: Project, states: Sequence[str]) -> ProjectRoom:
+    """The project's own limit, and those of its workflow."""
+    version = workflow_settings.current_version(project)
+    if version is None:
+        return ProjectRoom(limit=project.max_sessions, live=len(states))
+    workflow = workflow_settings.settings_of(version)
+    return ProjectRoom(
+        limit=min(project.max_sessions, workflow.max_concurrent_agents),
+        live=len(states),
+        by_state=workflow.max_by_state,
+        live_states=tuple(states),
+    )
 
 
 def _explain(task: Task, reason: str, *, now: datetime) -> None:
@@ -182,16 +205,11 @@ def begin_session(*, task: Task, host_id: int, now: datetime) -> Session:
         published_sha=earlier.published_sha if earlier is not None else "",
         commits=earlier.commits if earlier is not None else 0,
     )
-    project = task.project
-    text = task_prompt(
-        title=task.title,
-        body=task.body,
-        rules=project.agent_rules,
-        branch=task.branch,
-        base=project.default_branch,
-        history=_history(task) if earlier is not None else "",
-    )
-    Message.objects.create(task=task, session=session, key=f"task:{session.pk}", occasion="task", text=text)
+    version = workflow_settings.current_version(task.project)
+    Session.objects.filter(pk=session.pk).update(workflow=version)
+    # Where a workflow has a template, it is rendered when the workspace is made: what is wrong with it is the session's, and nobody else's.
+    if version is None or not workflow_settings.settings_of(version).prompt:
+        _tell_task(task, session, history=history_of(task) if earlier is not None else "")
     # What nobody had been told yet is told to the successor; a turn that never started told nobody.
     untold = (
         Message.objects.filter(task=task).exclude(session=session).exclude(occasion="task", key__startswith="task:")
@@ -206,7 +224,21 @@ def begin_session(*, task: Task, host_id: int, now: datetime) -> Session:
     return session
 
 
-def _history(task: Task) -> str:
+def _tell_task(task: Task, session: Session, *, history: str) -> None:
+    project = task.project
+    text = task_prompt(
+        title=task.title,
+        body=task.body,
+        rules=project.agent_rules,
+        branch=task.branch,
+        base=project.default_branch,
+        history=history,
+    )
+    Message.objects.create(task=task, session=session, key=f"task:{session.pk}", occasion="task", text=text)
+
+
+def history_of(task: Task) -> str:
+    """What has happened so far, for a session that goes on where another one began."""
     lines: Sequence[str] = list(
         task.events.filter(kind__in=["turn.ended", "message.sent", "publish.done"]).values_list("text", flat=True)
     )

@@ -1,4 +1,4 @@
-"""Machines over SSH: added once with their key pinned, changed, taken away again."""
+"""Machines: those over SSH are added once with their key pinned; all but this one can be taken away again."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def add(
     address = _checked(name, address, host_key, labels)
     known = Host.objects.select_for_update().filter(name=name).first()
     if known is not None and known.kind != Host.Kind.SSH:
-        raise InvalidHost("name", f"{name} is this machine: choose another name")
+        raise InvalidHost("name", f"{name} is taken by another host ({known.get_kind_display()}): choose another name")
     if known is not None and known.address != address and known.removed_at is None:
         _must_be_idle(known)
     values = {
@@ -74,7 +74,7 @@ def add(
 def remove(*, name: str, actor: Actor) -> Host:
     """Take a machine away for good; its sessions' history stays. Raises Host.DoesNotExist, `InvalidHost` and `HostBusy`."""
     host = Host.objects.present().select_for_update().get(name=name)
-    if host.kind != Host.Kind.SSH:
+    if host.kind == Host.Kind.LOCAL:
         raise InvalidHost("name", f"{name} is this machine, which is not removed: drain it instead")
     _must_be_idle(host)
     host.removed_at = actor.at
@@ -94,8 +94,7 @@ def _must_be_idle(host: Host) -> None:
 
 def _checked(name: str, address: str, host_key: str, labels: Sequence[str]) -> str:
     """The address as we write it. Raises `InvalidHost`."""
-    if not _NAME.fullmatch(name):
-        raise InvalidHost("name", f"{name[:80]!r} is not a host's name: use a-z, 0-9 and -, at most 60 characters")
+    checked_name(name)
     try:
         address = str(parse_address(address))
     except ValueError as error:
@@ -104,10 +103,21 @@ def _checked(name: str, address: str, host_key: str, labels: Sequence[str]) -> s
         fingerprint(host_key)
     except ValueError as error:
         raise InvalidHost("host_key", str(error)) from error
+    checked_labels(labels)
+    return address
+
+
+def checked_name(name: str) -> None:
+    """Raises `InvalidHost`."""
+    if not _NAME.fullmatch(name):
+        raise InvalidHost("name", f"{name[:80]!r} is not a host's name: use a-z, 0-9 and -, at most 60 characters")
+
+
+def checked_labels(labels: Sequence[str]) -> None:
+    """Raises `InvalidHost`."""
     wrong = [label for label in labels if not _LABEL.fullmatch(label)]
     if wrong or len(labels) > MOST_LABELS:
         told = f"{wrong[0][:60]!r} is not a label" if wrong else f"{len(labels)} labels are too many"
         raise InvalidHost(
             "labels", f"{told}: letters, digits, '.', '_' and '-', at most 60; {MOST_LABELS} labels at most"
         )
-    return address

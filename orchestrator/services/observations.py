@@ -18,6 +18,7 @@ from orchestrator.domain.prompts import one_line, plain
 from orchestrator.domain.snapshot import TurnEnd
 from orchestrator.models import (
     Check,
+    HookRun,
     Host,
     Job,
     JournalChunk,
@@ -39,7 +40,7 @@ from orchestrator.ports import (
     TurnDone,
     Usage,
 )
-from orchestrator.services import alerts, events, jobs
+from orchestrator.services import alerts, events, promises
 
 _MOST_USD = Decimal(999_999)  # what the column holds
 _MOST_TOKENS = 10**15
@@ -78,6 +79,8 @@ def watched_runs(*, host: Host) -> list[Watched]:
         runs += [
             Watched(run=check.run_id, agent="", cursor=_journal_size(check.run_id), parsed_to=0) for check in checks
         ]
+    hooks = HookRun.objects.filter(session__host=host, started_at__isnull=False, ended_at__isnull=True)
+    runs += [Watched(run=hook.run_id, agent="", cursor=_journal_size(hook.run_id), parsed_to=0) for hook in hooks]
     for session in (
         Session.objects.live()
         .filter(host=host, prepared_at__isnull=True, workspace__state=Workspace.State.PREPARING)
@@ -104,7 +107,8 @@ def host_seen(
     *, host: Host, now: datetime, boot_id: str, boottime: float, free_bytes: int, facts: HostFacts | None = None
 ) -> None:
     """A look at the host was received. Deadlines of runs are counted from its own clock as this look saw it."""
-    came_back = host.silent_since is not None
+    # Of a machine with a worker of its own it is somebody else who noticed the silence.
+    came_back = host.silent_since is not None or Host.objects.filter(pk=host.pk, silent_since__isnull=False).exists()
     host.seen_at, host.silent_since, host.trouble, host.boot_id = now, None, "", boot_id
     host.facts = {
         **host.facts,
@@ -232,8 +236,16 @@ def _echoed(turn: Turn, name: str, *, now: datetime) -> None:
 
 
 def _count(turn: Turn, used: Usage) -> None:
-    """A turn is one run: what an agent tells as the run's sum so far is the turn's, and never less than what was known."""
+    """A turn is one run: what an agent tells as the run's sum so far is the turn's, and never less than what was known of such sums. A
+    turn that died before it told one keeps what its requests came to."""
     cost = Decimal(str(used.cost_usd))
+    if used.request and used.request == turn.counted_request:
+        return
+    if used.so_far and turn.counted_request and used.input_tokens:
+        turn.input_tokens, turn.output_tokens = 0, 0
+        turn.counted_request = ""
+    if used.request:
+        turn.counted_request = _words(used.request, 100)
     if used.so_far:
         turn.input_tokens = min(max(turn.input_tokens, used.input_tokens), _MOST_TOKENS)
         turn.output_tokens = min(max(turn.output_tokens, used.output_tokens), _MOST_TOKENS)
@@ -376,7 +388,7 @@ def check_ended(*, check_id: int, state: RunState, log: str, now: datetime) -> T
     task = check.pull_request.task
     if check.conclusion == "cancelled" and check.n < CHECK_RUNS and check.wanted:
         Check.objects.create(pull_request=check.pull_request, name=check.name, head_sha=check.head_sha, n=check.n + 1)
-        jobs.promise([RunCheck(name=check.name, head_sha=check.head_sha, n=check.n + 1)], task=task, now=now)
+        promises.promise([RunCheck(name=check.name, head_sha=check.head_sha, n=check.n + 1)], task=task, now=now)
     events.record(
         kind="check.ended",
         text=f"{check.name}: {check.conclusion}",

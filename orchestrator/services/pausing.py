@@ -37,8 +37,8 @@ def resume(*, task: Task, actor: Actor) -> None:
     Task.objects.filter(pk=task.pk).update(paused=False, pause_reason="", budget_waived=waived)
     if task.paused:
         _begin_again(task)
-    asked = Interruption.objects.open().filter(task=task, trigger=Trigger.BUDGET_EXCEEDED, escalation=False)
-    asked.update(resolved_at=actor.at, seen_at=actor.at, resolution=f"{actor.name} let it go on")
+    asked = Interruption.objects.filter(task=task, trigger=Trigger.BUDGET_EXCEEDED, escalation=False)
+    asked.resolve(at=actor.at, words=f"{actor.name} let it go on")
     _told(task, actor, kind="task.resumed", text=f"{actor.name} let it go on")
     doorbell.ring("place_tasks", queue_name="control")
 

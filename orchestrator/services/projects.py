@@ -85,13 +85,13 @@ def local_host(*, name: str, capacity: int) -> Host:
 
 
 @transaction.atomic
-def mirrored(*, project: Project, base_sha: str, now: datetime) -> bool:
-    """The mirror was fetched. True: the base has moved, so every open pull request is looked at again."""
+def mirrored(*, project: Project, base_sha: str, now: datetime, looked_at: Sequence[int] = ()) -> bool:
+    """The mirror was fetched. True: the base has moved, so every open pull request is looked at again, but those that just were."""
     moved = bool(project.base_sha) and project.base_sha != base_sha
     Project.objects.filter(pk=project.pk).update(base_sha=base_sha, mirrored_at=now)
     Project.objects.filter(pk=project.pk, notice__startswith=project.shown_remote).update(notice="")
     if moved or not project.base_sha:
-        PullRequest.objects.filter(project=project, state="open").update(poll_at=now)
+        PullRequest.objects.filter(project=project, state="open").exclude(pk__in=looked_at).update(poll_at=now)
         doorbell.ring("observe_pull_requests", queue_name="effects")
         doorbell.ring("place_tasks", queue_name="control")
     return moved

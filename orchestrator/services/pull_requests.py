@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 
 from orchestrator.domain.prompts import one_line, plain
 from orchestrator.domain.snapshot import JobState
@@ -39,12 +41,56 @@ def record(*, task: Task, seen: PullRequestSeen, now: datetime) -> PullRequest:
     return pull
 
 
+def changed(*, pull: PullRequest, seen: PullRequestSeen) -> bool:
+    """Whether a look showed anything that the row does not say."""
+    return told(pull=pull, seen=seen) or (
+        pull.head_sha,
+        pull.base_sha,
+        pull.state,
+        pull.mergeable,
+        pull.required_checks,
+        pull.seen,
+    ) != (
+        seen.head_sha,
+        seen.base_sha,
+        seen.state,
+        seen.mergeable,
+        list(seen.required_checks) if seen.required_checks is not None else None,
+        digest(seen),
+    )
+
+
+def told(*, pull: PullRequest, seen: PullRequestSeen) -> bool:
+    """Whether a look showed something of which a webhook tells: a push, an end, a check, or words."""
+    return pull.seen.partition(" ")[0] != digest(seen).partition(" ")[0]
+
+
+def digest(seen: PullRequestSeen) -> str:
+    """One word for what people and programs did to a pull request, and one for the logs that were fetched since."""
+    checks = sorted((one.id, one.name, one.status, one.conclusion or "") for one in seen.checks)
+    words = [
+        *sorted((one.id, one.decision, one.body, one.trusted) for one in seen.reviews),
+        *sorted((one.id, one.body, one.resolved, one.trusted) for one in seen.comments),
+    ]
+    facts = repr((seen.head_sha, seen.state.value, checks, words))
+    return f"{hashlib.sha256(facts.encode()).hexdigest()[:40]} {sum(bool(one.failing_log) for one in seen.checks)}"
+
+
 @transaction.atomic
-def seen_unchanged(*, pull: PullRequest, at: datetime) -> None:
+def seen_unchanged(*, pulls: Sequence[PullRequest], at: datetime) -> None:
     """A look that showed nothing new. It matters to those who wait for one: a merge that lost a race is decided again after it."""
-    PullRequest.objects.filter(pk=pull.pk, observed_at__lt=at).update(observed_at=at)
-    if Job.objects.filter(task=pull.task_id, verb="Merge", state=JobState.REFUSED, settled_at__lt=at).exists():
-        events.look_again(task_id=pull.task_id, at=at)
+    PullRequest.objects.filter(pk__in=[pull.pk for pull in pulls], observed_at__lt=at).update(observed_at=at)
+    refused = Job.objects.filter(task__in=[pull.task_id for pull in pulls], verb="Merge", state=JobState.REFUSED)
+    for task_id in refused.filter(settled_at__lt=at).values_list("task_id", flat=True).distinct():
+        if task_id is not None:
+            events.look_again(task_id=task_id, at=at)
+
+
+@transaction.atomic
+def untold(*, pulls: Sequence[PullRequest], now: datetime) -> None:
+    """A look showed of these what no webhook had told since the look before. One that comes soon is only late."""
+    waiting = PullRequest.objects.filter(pk__in=[pull.pk for pull in pulls])
+    waiting.filter(Q(rung_at__isnull=True) | Q(rung_at__lt=F("observed_at"))).update(untold_at=now)
 
 
 def _copy(pull: PullRequest, seen: PullRequestSeen, *, now: datetime) -> None:
@@ -52,7 +98,7 @@ def _copy(pull: PullRequest, seen: PullRequestSeen, *, now: datetime) -> None:
     pull.head_sha, pull.base_sha, pull.state = seen.head_sha, seen.base_sha, seen.state
     pull.mergeable, pull.conflict_files = seen.mergeable, list(seen.conflict_files)
     pull.required_checks = list(seen.required_checks) if seen.required_checks is not None else None
-    pull.observed_at = seen.observed_at
+    pull.observed_at, pull.seen = seen.observed_at, digest(seen)
     if seen.merged_sha and not pull.merged_sha:
         pull.merged_sha, pull.merged_head, pull.merged_at = seen.merged_sha, seen.head_sha, now
 

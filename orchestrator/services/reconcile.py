@@ -1,139 +1,163 @@
-"""Reconcile one task: take its facts, decide, and store what was decided, in one transaction."""
+"""Reconcile tasks: take their facts, decide, and store what was decided, in one transaction."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import transaction
-from pydantic import TypeAdapter
 
 from orchestrator import doorbell
-from orchestrator.domain.lifecycle import Decision, decide
+from orchestrator.domain.course import Course, Step, course_of
+from orchestrator.domain.recording import standing
 from orchestrator.domain.snapshot import Memory, Snapshot
 from orchestrator.domain.status import TaskStatus, attention_of
-from orchestrator.models import DecisionRecord, Reaction, Task
-from orchestrator.services import events, jobs, snapshots
+from orchestrator.models import DecisionRecord, Event, Reaction, Task
+from orchestrator.services import events, promises, snapshots
+from orchestrator.services.promises import Promised
+from orchestrator.services.recording import recorder
 
 logger = logging.getLogger(__name__)
 
-ROUNDS = 4  # how often one call decides anew on what it has just written; after that the sweep goes on
 
-SNAPSHOT = TypeAdapter(Snapshot)
-DECISION = TypeAdapter(Decision)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Look:
+    """One task, and what follows from its facts."""
+
+    task: Task
+    course: Course
+
+    @property
+    def promised(self) -> list[Promised]:
+        found: list[Promised] = []
+        for step in self.course.steps:
+            for action in step.new:
+                trigger = step.decision.asked_by.get(action.key)
+                rule = step.snapshot.rules[trigger] if trigger is not None else None
+                found.append(Promised(task=self.task, action=action, rule=rule))
+        return found
+
+
+def reconcile(*, task_id: int, now: datetime, only_due: bool = False) -> None:
+    """Level-triggered: may be called any number of times, by anybody, for any reason. A task that is gone is nobody's business."""
+    reconcile_many(task_ids=[task_id], now=now, only_due=only_due)
 
 
 @transaction.atomic
-def reconcile(*, task_id: int, now: datetime, only_due: bool = False) -> None:
-    """Level-triggered: may be called any number of times, by anybody, for any reason. A task that is gone is nobody's business.
+def reconcile_many(*, task_ids: Sequence[int], now: datetime, only_due: bool = False) -> None:
+    """Many tasks in one transaction and in hardly more statements than one. What goes wrong with one of them undoes all: the caller then
+    takes them one by one. Tasks are locked in the order of their ids.
 
-    `only_due`: a bell rang, or a sweep found it, and whoever wrote the fact asked for a look in its transaction. When nobody asks any more,
+    `only_due`: a bell rang, or a sweep found them, and whoever wrote the fact asked for a look in its transaction. When nobody asks any more,
     somebody was faster; who holds the task now decides on that fact, or writes another and rings again.
     """
-    task = (
-        Task.objects.select_for_update(of=("self",), no_key=True, skip_locked=only_due)
-        .select_related("project")
-        .filter(pk=task_id)
-        .first()
-    )
-    if task is None or (only_due and not _due(task, now)):
+    tasks = [task for task in _locked(task_ids, skip=only_due) if not only_due or _due(task, now)]
+    if not tasks:
         return
-    changed = False
-    snapshot = snapshots.take(task, now=now)
-    for _ in range(ROUNDS):
-        decision = decide(snapshot)
-        remembered = _remember(task, decision, snapshot)
-        new = jobs.promise(decision.actions, task=task, now=now)
-        moved = _settle(task, decision, now=now)
-        if new or moved or remembered:
-            _keep(task, snapshot, decision, now=now)
-        changed = changed or moved
-        # What was just written down (a message, a settled question) may already be the reason for the next step.
-        if not new and not moved:
-            break
-        snapshot = snapshots.again(snapshot, task, decision.actions)
-    else:
-        events.look_again(task_id=task.pk, at=now)
-    if changed:
-        doorbell.ring_board(task=task.pk, project=task.project_id, version=task.version)
+    known = snapshots.take_many(tasks, now=now)
+    looks = [_Look(task=task, course=course_of(known[task.pk])) for task in tasks]
+    _remember(looks)
+    promises.keep([one for look in looks for one in look.promised], now=now)
+    _settle(looks, now=now)
+
+
+def _locked(task_ids: Sequence[int], *, skip: bool) -> list[Task]:
+    rows = Task.objects.select_for_update(of=("self",), no_key=True, skip_locked=skip)
+    # Many tasks share few projects: each of these is read once.
+    rows = rows.prefetch_related("project") if len(task_ids) > 1 else rows.select_related("project")
+    return list(rows.filter(pk__in=task_ids).order_by("pk"))
 
 
 def _due(task: Task, now: datetime) -> bool:
     return task.wake_at is not None and task.wake_at <= now
 
 
-def _settle(task: Task, decision: Decision, *, now: datetime) -> bool:
-    """The one place that writes what people see of a task's standing."""
+def _settle(looks: Sequence[_Look], *, now: datetime) -> None:
+    """The one place that writes what people see of a task's standing, its history and the flight recorder."""
+    lines: list[Event] = []
+    records: list[DecisionRecord] = []
+    for look in looks:
+        task, before = look.task, look.task.version
+        moved = [_move(task, step, lines) for step in look.course.steps]
+        name = standing(look.course.steps[-1].decision)
+        if any(moved) or name != task.standing or any(step.new for step in look.course.steps):
+            records.append(recorder.record(task, look.course))
+            task.standing = name
+        _note_progress(task, look.course)
+        task.wake_at = look.course.steps[-1].decision.wake_at if look.course.settled else now
+        if task.version != before:
+            task.updated_at = now
+            doorbell.ring_board(task=task.pk, project=task.project_id, version=task.version)
+        if not look.course.settled:
+            doorbell.ring("reconcile_task", queue_name="control", task_id=task.pk)
+    Event.objects.bulk_create(lines)
+    recorder.store(records)
+    Task.objects.settle([look.task for look in looks])
+
+
+def _move(task: Task, step: Step, lines: list[Event]) -> bool:
+    """Take over what a step says of the task; answers whether people see a difference."""
+    decision, now = step.decision, step.snapshot.now
     before = (task.status, task.attention, task.reason, task.evidence, task.outcome)
-    escalated = task.interruptions.open().filter(escalation=True).exists() or (
-        decision.status is TaskStatus.CLOSED and task.interruptions.open().exists()
-    )
     if decision.outcome is not None and not task.outcome:
         task.outcome, task.ended_at = decision.outcome, now
-        events.record(kind="task.ended", text=f"{decision.outcome}: {decision.reason}", task=task, at=now)
+        lines.append(events.line(kind="task.ended", text=f"{decision.outcome}: {decision.reason}", task=task, at=now))
     task.status, task.reason, task.evidence = decision.status, decision.reason, list(decision.evidence)
-    task.attention = attention_of(decision.status, escalated=escalated)
-    task.wake_at = decision.wake_at
-    progressed = _note_progress(task, decision)
-    changed = before != (task.status, task.attention, task.reason, task.evidence, task.outcome)
-    if changed:
-        task.version += 1
-        if before[0] != task.status:
-            events.record(
-                kind="task.status",
-                text=f"{before[0]} -> {task.status}: {task.reason}",
-                task=task,
-                at=now,
-                data={"status": task.status},
-            )
-            logger.info("task status", extra={"task": task.pk, "status": task.status, "reason": task.reason})
-    task.save(
-        update_fields=[
-            "status", "reason", "evidence", "attention", "wake_at", "version", "outcome", "ended_at", "updated_at", "progress",
-        ]
-        if changed
-        else ["wake_at", "progress"] if progressed else ["wake_at"]
-    )  # fmt: skip
-    return changed
-
-
-def _note_progress(task: Task, decision: Decision) -> bool:
-    """Keep where the task got to. Whether that is more than it was."""
-    if decision.progress is None:
+    task.attention = attention_of(decision.status, escalated=_calls(step))
+    if before == (task.status, task.attention, task.reason, task.evidence, task.outcome):
         return False
-    before, task.progress = task.progress, snapshots.PROGRESS.dump_python(decision.progress, mode="json")
-    return bool(before != task.progress)
+    task.version += 1
+    if before[0] != task.status:
+        text = f"{before[0]} -> {task.status}: {task.reason}"
+        lines.append(events.line(kind="task.status", text=text, task=task, at=now, data={"status": task.status}))
+        logger.info("task status", extra={"task": task.pk, "status": task.status, "reason": task.reason})
+    return True
 
 
-def _remember(task: Task, decision: Decision, snapshot: Snapshot) -> bool:
-    news = [memory for memory in decision.memory if memory != snapshot.memory.get(memory.trigger, _blank(memory))]
-    for memory in news:
-        Reaction.objects.update_or_create(
-            task=task,
+def _note_progress(task: Task, course: Course) -> None:
+    """Keep where the task got to."""
+    for step in course.steps:
+        if step.decision.progress is not None:
+            task.progress = snapshots.PROGRESS.dump_python(step.decision.progress, mode="json")
+
+
+def _calls(step: Step) -> bool:
+    """Whether somebody is called: an escalation is open, or whatever was asked about a pull request that was closed."""
+    calls = [one for one in step.asked if one.calls]
+    return any(one.escalation for one in calls) or (step.decision.status is TaskStatus.CLOSED and bool(calls))
+
+
+def _remember(looks: Sequence[_Look]) -> None:
+    """Memories that differ from what was remembered before."""
+    news = [
+        Reaction(
+            task=look.task,
             trigger=memory.trigger,
-            defaults={
-                "episode": memory.episode,
-                "held": memory.held,
-                "since": memory.since,
-                "deadline_at": memory.deadline_at,
-                "escalated": memory.escalated,
-                "attempt": memory.attempt,
-            },
+            episode=memory.episode,
+            held=memory.held,
+            since=memory.since,
+            deadline_at=memory.deadline_at,
+            escalated=memory.escalated,
+            attempt=memory.attempt,
         )
-    return bool(news)
+        for look in looks
+        for memory in _learned(look.course)
+    ]
+    Reaction.objects.bulk_create(
+        news,
+        update_conflicts=True,
+        unique_fields=["task", "trigger"],
+        update_fields=["episode", "held", "since", "deadline_at", "escalated", "attempt"],
+    )
+
+
+def _learned(course: Course) -> list[Memory]:
+    before: Snapshot = course.steps[0].snapshot
+    latest = {memory.trigger: memory for step in course.steps for memory in step.decision.memory}
+    return [memory for memory in latest.values() if memory != before.memory.get(memory.trigger, _blank(memory))]
 
 
 def _blank(memory: Memory) -> Memory:
     return Memory(trigger=memory.trigger, episode=0, held=False)
-
-
-def _keep(task: Task, snapshot: Snapshot, decision: Decision, *, now: datetime) -> None:
-    """The flight recorder: decisions that changed something, with all that was known."""
-    DecisionRecord.objects.create(
-        task=task,
-        at=now,
-        version=snapshot.version,
-        snapshot=SNAPSHOT.dump_python(snapshot, mode="json"),
-        decision=DECISION.dump_python(decision, mode="json"),
-        why=list(decision.why),
-    )

@@ -14,7 +14,7 @@ from django.db import transaction
 from orchestrator.domain.budgets import said
 from orchestrator.domain.rules import Priority, Reply, Rule, Trigger, effective
 from orchestrator.models import Project, Round, Task, Turn
-from orchestrator.services import alerts, events, rules, spending
+from orchestrator.services import events, notices, rules, spending
 
 MOST_LINES = 200  # tasks that a digest names
 
@@ -47,7 +47,7 @@ def _complete(round_id: int, project_id: int, *, now: datetime) -> bool:
     if {Reply.NOTIFY, Reply.ESCALATE} & set(rule.action):
         priority = Priority.URGENT if Reply.ESCALATE in rule.action else rule.priority
         body = "\n".join(_body(done.digest, rule))
-        alerts.alert(key=f"complete-{done.pk}", title=title, body=body, now=now, priority=priority, project=project)
+        notices.alert(key=f"complete-{done.pk}", title=title, body=body, now=now, priority=priority, project=project)
     return True
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import transaction
 
 from orchestrator import doorbell
-from orchestrator.domain.prompts import plain
+from orchestrator.domain.prompts import plain, resume_words
 from orchestrator.domain.rules import Trigger
 from orchestrator.domain.snapshot import JobState
 from orchestrator.models import Job, Message, PullRequest, PushIntent, Session, Task, Turn, Workspace
-from orchestrator.services import events
+from orchestrator.services import events, telling
 
 
 class Overtaken(Exception):
@@ -77,31 +78,43 @@ def set_up_failed(*, session_id: int, attempt: int, error: str, now: datetime) -
 
 
 @transaction.atomic
-def begin_turn(*, session_id: int, n: int, now: datetime) -> Turn:
-    """The turn with all messages that wait, recorded before anything is started. Asking again answers the same turn."""
+def begin_turn(*, session_id: int, n: int, now: datetime, known: Collection[str] | None = None) -> Turn:
+    """The turn with all messages that wait, recorded before anything is started. Asking again answers the same turn. `known`: the messages
+    that the agent's conversation holds where its program died; what the last turn carried and is not among them is told again, and what is
+    is not."""
     session = _live(session_id, now=now)
-    known = Turn.objects.filter(session=session, n=n).first()
-    if known is not None:
-        return known
-    # Words that a person sent while the session was being made belong to nobody yet; the task itself is told first.
+    begun = Turn.objects.filter(session=session, n=n).first()
+    if begun is not None:
+        return begun
+    # Words that a person sent while the session was being made belong to nobody yet.
     found = (
         Message.objects.select_for_update().filter(task=session.task, turn__isnull=True).order_by("created_at", "id")
     )
-    waiting = sorted(found, key=lambda message: not message.key.startswith("task:"))
+    waiting: Sequence[Message] = telling.in_order(found)
     if not waiting:
         raise Overtaken(f"turn {n} has nothing to say: its messages were delivered")
     before = Turn.objects.filter(session=session, n=n - 1).first()
     resumed = any(message.trigger == Trigger.AGENT_EXITED for message in waiting)
+    if before is not None and known is not None:
+        waiting = telling.after_a_death(waiting, before=before, known=known, now=now)
     turn = Turn.objects.create(
         session=session,
         n=n,
-        prompt="\n\n".join(f"[message {message.pk}]\n{message.text}" for message in waiting),
+        prompt=telling.words_of(waiting) or resume_words(detail=before.detail if before is not None else ""),
         resumes=before.resumes + 1 if before is not None and resumed else 0,
         progress_at=now,
         head_before=session.published_sha or session.base_sha,
     )
     Message.objects.filter(pk__in=[message.pk for message in waiting]).update(turn=turn, session=session)
     return turn
+
+
+@transaction.atomic
+def conversation_lost(*, session_id: int, now: datetime) -> None:
+    """The agent kept nothing of its conversation: its next turn begins another."""
+    session = _live(session_id, now=now)
+    session.native_id = ""
+    session.save(update_fields=["native_id"])
 
 
 @transaction.atomic

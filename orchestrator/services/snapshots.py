@@ -1,20 +1,24 @@
-"""Rows to facts: everything a decision may know about one task, read in one transaction."""
+"""Rows to facts: everything a decision may know about a task, read in one transaction; of many tasks in as many queries as of one."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any, TypeVar
 
+from django.db.models import BooleanField, ExpressionWrapper, F, Model, Q, QuerySet
 from pydantic import TypeAdapter
 
-from orchestrator.domain.actions import CARRIED_OUT, Action
+from orchestrator.domain.issues import Standing
 from orchestrator.domain.rules import Trigger
 from orchestrator.domain.snapshot import (
     CheckFacts,
     CommentFacts,
     InterruptionFacts,
+    IssueStanding,
     JobFacts,
     JobState,
     Memory,
@@ -31,42 +35,100 @@ from orchestrator.domain.snapshot import (
     TurnFacts,
 )
 from orchestrator.domain.status import Outcome
-from orchestrator.models import Host, Message, Project, PullRequest, Session, Task, Turn
-from orchestrator.services import rules, spending
+from orchestrator.models import (
+    Check,
+    Comment,
+    Host,
+    Interruption,
+    Job,
+    Message,
+    Project,
+    PullRequest,
+    Reaction,
+    Review,
+    Session,
+    Task,
+    TrackedIssue,
+    Turn,
+)
+from orchestrator.services import rules, spending, workflow_settings
 
 PROGRESS = TypeAdapter(Progress)  # as it is kept in its task's row
+RESUMES_WITH_WAITS = 8  # with waits that grow to five minutes that is some twenty minutes, and then a human is called
+
+Row = TypeVar("Row", bound=Model)
+Facts = TypeVar("Facts")
 
 
 def take(task: Task, *, now: datetime) -> Snapshot:
     """The facts of a task as its rows say. The caller holds the task's lock."""
-    session = task.sessions.select_related("host").order_by("-epoch").first()
-    turn = session.turns.order_by("-n").first() if session is not None else None
-    pull = task.pull_requests.order_by("-id").first()
-    spent = spending.of_tasks([task], now=now)[task.pk]
-    return Snapshot(
-        now=now,
-        nonce=secrets.token_hex(8),
-        task=_task(task),
-        policy=policy_of(task.project),
-        rules=rules.effective_rules(task.project),
-        session=_session(session) if session is not None else None,
-        turn=_turn(turn) if turn is not None else None,
-        pull=_pull(pull, session) if pull is not None else None,
-        messages=_messages(task, session),
-        jobs={job.key: job for job in _jobs(task)},
-        memory=_memory(task),
-        interruptions=_interruptions(task),
-        turns=spent.turns,
-        budgets=spent.budgets,
-        budget_told=spent.told,
+    return take_many([task], now=now)[task.pk]
+
+
+def take_many(tasks: Sequence[Task], *, now: datetime) -> dict[int, Snapshot]:
+    """The facts of each of these tasks, by its id. The caller holds their locks."""
+    ids = [task.pk for task in tasks]
+    rows = Session.objects.filter(task__in=ids)
+    # Many sessions share few hosts and workflows: each of these is read once.
+    rows = rows.prefetch_related("host", "workflow") if len(ids) > 1 else rows.select_related("host", "workflow")
+    sessions = _newest(rows, "task_id", "epoch")
+    turns = _newest(Turn.objects.filter(session__in=sessions.values()).defer("prompt"), "session_id", "n")
+    pulls = _newest(PullRequest.objects.filter(task__in=ids).defer("body"), "task_id", "id")
+    current = {task: session.pk for task, session in sessions.items()}
+    on_pulls = _facts_of_pulls(pulls, current)
+    messages, jobs, memory, asked = _messages(ids, current), _jobs(ids), _memory(ids), _interruptions(ids)
+    issues = {row.task_id: row for row in TrackedIssue.objects.filter(task__in=ids)}
+    spent = spending.of_tasks(tasks, now=now)
+    held, secret = rules.rules_of(tasks), secrets.token_hex(8)
+    found: dict[int, Snapshot] = {}
+    for task in tasks:
+        session = sessions.get(task.pk)
+        turn = turns.get(session.pk) if session is not None else None
+        found[task.pk] = Snapshot(
+            now=now,
+            nonce=f"{secret}.{task.pk}",
+            task=_task(task, issues.get(task.pk)),
+            policy=_policy(task.project, session),
+            rules=held[task.pk],
+            session=_session(session) if session is not None else None,
+            turn=_turn(turn) if turn is not None else None,
+            pull=on_pulls.get(task.pk),
+            messages=tuple(messages[task.pk]),
+            jobs={job.key: job for job in jobs[task.pk]},
+            memory={one.trigger: one for one in memory[task.pk]},
+            interruptions=tuple(asked[task.pk]),
+            turns=spent[task.pk].turns,
+            budgets=spent[task.pk].budgets,
+            budget_told=spent[task.pk].told,
+        )
+    return found
+
+
+def _newest(rows: QuerySet[Row], of: str, by: str) -> dict[int, Row]:
+    """The last of each, by what it belongs to."""
+    return {getattr(row, of): row for row in rows.order_by(of, f"-{by}").distinct(of)}
+
+
+def _grouped(rows: Iterable[tuple[Any, ...]], read: Callable[..., Facts]) -> dict[int, list[Facts]]:
+    """What was read of each row, by the row's first column."""
+    found: dict[int, list[Facts]] = defaultdict(list)
+    for of, *columns in rows:
+        found[of].append(read(*columns))
+    return found
+
+
+def _policy(project: Project, session: Session | None) -> Policy:
+    """The project's, with what the workflow says that the session began with."""
+    policy = policy_of(project)
+    if session is None or session.workflow is None:
+        return policy
+    workflow = workflow_settings.settings_of(session.workflow)
+    return replace(
+        policy,
+        resumes=RESUMES_WITH_WAITS,
+        longest_retry_wait=workflow.longest_retry_wait,
+        max_turns=workflow.max_turns,
     )
-
-
-def again(before: Snapshot, task: Task, done: Iterable[Action]) -> Snapshot:
-    """The facts after these actions were written down in the same transaction, under the same lock: jobs change nothing but the jobs."""
-    if not all(isinstance(action, CARRIED_OUT) for action in done):
-        return take(task, now=before.now)
-    return replace(before, task=_task(task), jobs={job.key: job for job in _jobs(task)}, memory=_memory(task))
 
 
 def policy_of(project: Project) -> Policy:
@@ -87,7 +149,7 @@ def policy_of(project: Project) -> Policy:
     )
 
 
-def _task(task: Task) -> TaskFacts:
+def _task(task: Task, tracked: TrackedIssue | None) -> TaskFacts:
     return TaskFacts(
         id=task.pk,
         number=task.number,
@@ -105,6 +167,17 @@ def _task(task: Task) -> TaskFacts:
         paused=task.paused or task.project.paused,
         pause_reason=task.pause_reason if task.paused else "the project is paused" if task.project.paused else "",
         progress=PROGRESS.validate_python(task.progress) if task.progress else None,
+        issue=_issue(tracked) if tracked is not None else None,
+    )
+
+
+def _issue(tracked: TrackedIssue) -> IssueStanding:
+    return IssueStanding(
+        identifier=str(tracked),
+        state=str(tracked.facts.get("state", tracked.state)),
+        standing=Standing(tracked.standing),
+        since=tracked.standing_at,
+        why=tracked.why,
     )
 
 
@@ -138,6 +211,8 @@ def _turn(turn: Turn) -> TurnFacts:
         produced=bool(turn.head_after) and turn.head_after != turn.head_before,
         resumes=turn.resumes,
         detail=turn.detail,
+        ended_at=turn.ended_at,
+        heard=turn.journal_size > 0,
         last_words=turn.last_words,
         done_at=turn.done_at,
         request=None
@@ -152,146 +227,225 @@ def _turn(turn: Turn) -> TurnFacts:
     )
 
 
-def _messages(task: Task, session: Session | None) -> tuple[MessageFacts, ...]:
-    current = session.pk if session is not None else None
-    rows = task.messages.select_related("turn").only(
-        "task_id",
-        "session_id",
-        "key",
-        "trigger",
-        "occasion",
-        "episode",
-        "created_at",
-        "confirmed_at",
-        "answers",
-        "turn__n",
-    )
-    return tuple(
-        MessageFacts(
-            id=str(row.pk),
-            session=row.session_id or 0,
-            trigger=Trigger(row.trigger) if row.trigger else None,
-            occasion=row.occasion,
-            episode=row.episode,
-            created_at=row.created_at,
-            turn=_turn_of(row, current),
-            confirmed=row.confirmed_at is not None,
-            by_a_person=row.by_a_person,
+_MESSAGE = (
+    "task_id",
+    "id",
+    "session_id",
+    "trigger",
+    "occasion",
+    "episode",
+    "created_at",
+    "turn_id",
+    "turn__n",
+    "confirmed_at",
+    "answering",
+    "key",
+)
+
+
+def _messages(tasks: Sequence[int], current: dict[int, int]) -> dict[int, list[MessageFacts]]:
+    answering = ExpressionWrapper(Q(answers__isnull=False), output_field=BooleanField())
+    rows = Message.objects.filter(task__in=tasks).annotate(answering=answering).order_by("created_at")
+    found: dict[int, list[MessageFacts]] = defaultdict(list)
+    for (
+        task,
+        pk,
+        session,
+        trigger,
+        occasion,
+        episode,
+        created_at,
+        turn,
+        n,
+        confirmed_at,
+        is_answer,
+        key,
+    ) in rows.values_list(*_MESSAGE):
+        found[task].append(
+            MessageFacts(
+                id=str(pk),
+                session=session or 0,
+                trigger=Trigger(trigger) if trigger else None,
+                occasion=occasion,
+                episode=episode,
+                created_at=created_at,
+                turn=_turn_of(turn, n, session, current.get(task)),
+                confirmed=confirmed_at is not None,
+                by_a_person=is_answer or key.startswith(Message.BY_A_PERSON),
+                key=key,
+            )
         )
-        for row in rows
-    )
+    return found
 
 
-def _turn_of(message: Message | None, current: int | None) -> int | None:
+def _turn_of(turn: int | None, n: int | None, session: int | None, current: int | None) -> int | None:
     """Turns are counted within a session: what an earlier one was told came before this one's first turn."""
-    if message is None or message.turn is None:
+    if turn is None:
         return None
-    return message.turn.n if message.session_id == current else 0
+    return n if session == current else 0
 
 
-def _jobs(task: Task) -> list[JobFacts]:
-    prefix = f"{task.pk}:"
-    rows = task.jobs.values_list("key", "state", "code", "error", "claims", "created_at", "settled_at")
-    return [
-        JobFacts(
-            key=key.removeprefix(prefix),
-            state=JobState(state),
-            code=code,
-            error=error,
-            attempts=claims,
-            promised_at=promised_at,
-            settled_at=settled_at,
+def _jobs(tasks: Sequence[int]) -> dict[int, list[JobFacts]]:
+    rows = Job.objects.filter(task__in=tasks).order_by("id")
+    found: dict[int, list[JobFacts]] = defaultdict(list)
+    for task, key, state, code, error, claims, promised_at, settled_at in rows.values_list(
+        "task_id", "key", "state", "code", "error", "claims", "created_at", "settled_at"
+    ):
+        found[task].append(
+            JobFacts(
+                key=key.removeprefix(f"{task}:"),
+                state=JobState(state),
+                code=code,
+                error=error,
+                attempts=claims,
+                promised_at=promised_at,
+                settled_at=settled_at,
+            )
         )
-        for key, state, code, error, claims, promised_at, settled_at in rows
-    ]
+    return found
 
 
-def _memory(task: Task) -> dict[Trigger, Memory]:
+def _memory(tasks: Sequence[int]) -> dict[int, list[Memory]]:
+    rows = Reaction.objects.filter(task__in=tasks)
+    columns = ("task_id", "trigger", "episode", "held", "since", "deadline_at", "escalated", "attempt")
+
+    def read(
+        trigger: str, episode: int, held: bool, since: Any, deadline_at: Any, escalated: bool, attempt: int
+    ) -> Memory:
+        return Memory(
+            trigger=Trigger(trigger),
+            episode=episode,
+            held=held,
+            since=since,
+            deadline_at=deadline_at,
+            escalated=escalated,
+            attempt=attempt,
+        )
+
+    return _grouped(rows.values_list(*columns), read)
+
+
+def _interruptions(tasks: Sequence[int]) -> dict[int, list[InterruptionFacts]]:
+    rows = Interruption.objects.filter(task__in=tasks).order_by("id")
+
+    def read(
+        cause: str, escalation: bool, resolved_at: Any, acknowledged_at: Any, cleared_at: Any, snoozed_until: Any
+    ) -> InterruptionFacts:
+        return InterruptionFacts(
+            cause=cause,
+            open=resolved_at is None and cleared_at is None,
+            escalation=escalation,
+            gone=resolved_at is None and cleared_at is not None,
+            calls=resolved_at is None and acknowledged_at is None and snoozed_until is None,
+        )
+
+    columns = ("cause", "escalation", "resolved_at", "acknowledged_at", "cleared_at", "snoozed_until")
+    return _grouped(rows.values_list("task_id", *columns), read)
+
+
+def _facts_of_pulls(pulls: dict[int, PullRequest], current: dict[int, int]) -> dict[int, PullFacts]:
+    """The pull request of each task, with the newest run of each check at its head."""
+    ids = [pull.pk for pull in pulls.values()]
+    checks, reviews = _checks(ids), _reviews(ids)
+    comments = _comments({pull.pk: current.get(task) for task, pull in pulls.items()})
     return {
-        Trigger(row.trigger): Memory(
-            trigger=Trigger(row.trigger),
-            episode=row.episode,
-            held=row.held,
-            since=row.since,
-            deadline_at=row.deadline_at,
-            escalated=row.escalated,
-            attempt=row.attempt,
+        task: PullFacts(
+            number=pull.number,
+            url=pull.url,
+            state=pull.state,
+            head_sha=pull.head_sha,
+            base_sha=pull.base_sha,
+            head_since=pull.head_since,
+            mergeable=pull.mergeable,
+            conflict_files=tuple(pull.conflict_files),
+            required_checks=tuple(pull.required_checks) if pull.required_checks is not None else None,
+            checks=tuple({check.name: check for check in checks[pull.pk]}.values()),
+            reviews=tuple(reviews[pull.pk]),
+            comments=tuple(comments[pull.pk]),
+            observed_at=pull.observed_at,
+            merged_at=pull.merged_at,
         )
-        for row in task.reactions.all()
+        for task, pull in pulls.items()
     }
 
 
-def _interruptions(task: Task) -> tuple[InterruptionFacts, ...]:
-    return tuple(
-        InterruptionFacts(cause=row.cause, open=row.open, escalation=row.escalation)
-        for row in task.interruptions.order_by("id")
+def _checks(pulls: Sequence[int]) -> dict[int, list[CheckFacts]]:
+    rows = Check.objects.filter(pull_request__in=pulls, head_sha=F("pull_request__head_sha")).order_by("name", "n")
+
+    def read(pk: int, name: str, n: int, status: str, conclusion: str, failing_log: str, url: str) -> CheckFacts:
+        return CheckFacts(
+            id=pk, name=name, n=n, status=status, conclusion=conclusion or None, failing_log=failing_log, url=url
+        )
+
+    columns = ("pull_request_id", "id", "name", "n", "status", "conclusion", "failing_log", "url")
+    return _grouped(rows.values_list(*columns), read)
+
+
+def _reviews(pulls: Sequence[int]) -> dict[int, list[ReviewFacts]]:
+    rows = Review.objects.filter(pull_request__in=pulls).order_by("submitted_at", "id")
+
+    def read(
+        pk: int,
+        author: str,
+        decision: str,
+        head_sha: str,
+        body: str,
+        trusted: bool,
+        bot: bool,
+        message: Any,
+        edits: int,
+    ) -> ReviewFacts:
+        return ReviewFacts(
+            id=pk,
+            author=author,
+            decision=decision,
+            head_sha=head_sha,
+            body=body,
+            trusted=trusted,
+            bot=bot,
+            told=message is not None,
+            edits=edits,
+        )
+
+    columns = (
+        "pull_request_id",
+        "id",
+        "author",
+        "decision",
+        "head_sha",
+        "body",
+        "trusted",
+        "bot",
+        "message_id",
+        "edits",
     )
+    return _grouped(rows.values_list(*columns), read)
 
 
-def _pull(pull: PullRequest, session: Session | None) -> PullFacts:
-    newest = {check.name: check for check in pull.checks.filter(head_sha=pull.head_sha).order_by("name", "n")}
-    return PullFacts(
-        number=pull.number,
-        url=pull.url,
-        state=pull.state,
-        head_sha=pull.head_sha,
-        base_sha=pull.base_sha,
-        head_since=pull.head_since,
-        mergeable=pull.mergeable,
-        conflict_files=tuple(pull.conflict_files),
-        required_checks=tuple(pull.required_checks) if pull.required_checks is not None else None,
-        checks=tuple(
-            CheckFacts(
-                id=check.pk,
-                name=check.name,
-                n=check.n,
-                status=check.status,
-                conclusion=check.conclusion or None,
-                failing_log=check.failing_log,
-                url=check.url,
+def _comments(pulls: dict[int, int | None]) -> dict[int, list[CommentFacts]]:
+    """The comments of pull requests, each with the session that works on it now."""
+    rows = Comment.objects.filter(pull_request__in=pulls).select_related("message__turn").order_by("created_at", "id")
+    found: dict[int, list[CommentFacts]] = defaultdict(list)
+    for row in rows:
+        told = row.message
+        found[row.pull_request_id].append(
+            CommentFacts(
+                id=row.pk,
+                thread=row.thread,
+                author=row.author,
+                body=row.body,
+                path=row.path,
+                line=row.line,
+                resolved=row.resolved,
+                trusted=row.trusted,
+                bot=row.bot,
+                ours=row.ours,
+                told=row.message_id is not None,
+                edits=row.edits,
+                told_in=None
+                if told is None or told.turn is None
+                else _turn_of(told.turn_id, told.turn.n, told.session_id, pulls[row.pull_request_id]),
+                told_at=told.turn.head_before if told is not None and told.turn is not None else "",
             )
-            for check in newest.values()
-        ),
-        reviews=_reviews(pull),
-        comments=_comments(pull, session.pk if session is not None else None),
-        observed_at=pull.observed_at,
-        merged_at=pull.merged_at,
-    )
-
-
-def _reviews(pull: PullRequest) -> tuple[ReviewFacts, ...]:
-    return tuple(
-        ReviewFacts(
-            id=review.pk,
-            author=review.author,
-            decision=review.decision,
-            head_sha=review.head_sha,
-            body=review.body,
-            trusted=review.trusted,
-            bot=review.bot,
-            told=review.message_id is not None,
-            edits=review.edits,
         )
-        for review in pull.reviews.order_by("submitted_at", "id")
-    )
-
-
-def _comments(pull: PullRequest, current: int | None) -> tuple[CommentFacts, ...]:
-    return tuple(
-        CommentFacts(
-            id=comment.pk,
-            thread=comment.thread,
-            author=comment.author,
-            body=comment.body,
-            path=comment.path,
-            line=comment.line,
-            resolved=comment.resolved,
-            trusted=comment.trusted,
-            bot=comment.bot,
-            ours=comment.ours,
-            told=comment.message_id is not None,
-            edits=comment.edits,
-            told_in=_turn_of(comment.message, current),
-        )
-        for comment in pull.comments.select_related("message__turn").order_by("created_at", "id")
-    )
+    return found

@@ -16,12 +16,12 @@ from orchestrator import doorbell
 from orchestrator.domain.actions import EndSession
 from orchestrator.domain.naming import branch_for
 from orchestrator.domain.prompts import fenced, one_line, plain
-from orchestrator.domain.rules import Trigger
+from orchestrator.domain.rules import Override, Trigger
 from orchestrator.domain.snapshot import JobState
 from orchestrator.domain.triggers import Hold, held_triggers
 from orchestrator.models import Interruption, Job, Message, Project, Session, Task, Turn
 from orchestrator.ports import Issue
-from orchestrator.services import events, jobs, rounds, snapshots
+from orchestrator.services import events, promises, rounds, rules, snapshots
 from orchestrator.services.events import Actor
 
 TITLE_LENGTH = 300
@@ -60,6 +60,7 @@ def submit(
     priority: int = 0,
     labels: Sequence[str] = (),
     depends_on: Sequence[int] = (),
+    reactions: Sequence[Override] = (),
     idempotency_key: str | None = None,
 ) -> tuple[Task, bool]:
     """Accept a task. The second value is False when the same `idempotency_key` had been accepted before. Raises `InvalidTask`.
@@ -90,6 +91,7 @@ def submit(
                 idempotency_key,
                 actor,
             )
+            _set_rules(task, reactions, actor)
     except IntegrityError:
         if not idempotency_key:
             raise
@@ -142,6 +144,38 @@ def _create(
     doorbell.ring("place_tasks", queue_name="control")
     doorbell.ring_board(task=task.pk, project=project.pk, version=task.version)
     return task
+
+
+@transaction.atomic
+def set_rules(*, task: Task, reactions: Sequence[Override], actor: Actor) -> Task:
+    """Make these all that the task sets about reactions by itself; what it does not set is its project's. Answers the task as it is then."""
+    task = _locked(task)
+    _still_open(task)
+    if _set_rules(task, reactions, actor):
+        events.touch(task=task)
+        _wake(task, actor)
+    return task
+
+
+def _set_rules(task: Task, reactions: Sequence[Override], actor: Actor) -> bool:
+    """Each trigger whose rule differs is a version of its own."""
+    before = {override.trigger: override for override in rules.overrides_in(task.own_rules)}
+    after = {override.trigger: override for override in reactions}
+    changed = [
+        rules.note_change(
+            before=before.get(trigger, Override(trigger=trigger)),
+            after=after.get(trigger, Override(trigger=trigger)),
+            project=task.project,
+            task=task,
+            actor=actor,
+        )
+        for trigger in Trigger
+        if trigger in before or trigger in after
+    ]
+    if any(changed):
+        task.own_rules = {str(trigger): rules.written(override) for trigger, override in after.items()}
+        task.save(update_fields=["own_rules"])
+    return any(changed)
 
 
 def _placeholder(issue: str) -> str:
@@ -291,8 +325,9 @@ def _next_question(turn: Turn, answered: dict[str, Any]) -> None:
 
 def _settle_question(task: Task, trigger: Trigger, words: str, actor: Actor) -> None:
     """A person has done what they were asked for. Escalations stay until somebody acknowledges them."""
-    asked = Interruption.objects.open().filter(task=task, trigger=trigger, escalation=False)
-    asked.update(resolved_at=actor.at, seen_at=actor.at, resolution=f"{actor.name} {words}")
+    asked = Interruption.objects.unresolved().filter(task=task, trigger=trigger, escalation=False)
+    asked.filter(seen_at__isnull=True).update(seen_at=actor.at)
+    asked.resolve(at=actor.at, words=f"{actor.name} {words}")
 
 
 @transaction.atomic
@@ -339,8 +374,7 @@ def retry(*, task: Task, actor: Actor) -> None:
         return
     _allow_sensitive(task)
     Task.objects.filter(pk=task.pk).update(attempt=F("attempt") + 1)
-    open_ones = Interruption.objects.open().filter(task=task)
-    open_ones.update(resolved_at=actor.at, resolution=f"{actor.name} said retry")
+    Interruption.objects.filter(task=task).resolve(at=actor.at, words=f"{actor.name} said retry")
     last = Turn.objects.filter(session__task=task).order_by("-id").first()
     if last is not None and last.resumes:
         Turn.objects.filter(pk=last.pk).update(resumes=0)
@@ -374,22 +408,10 @@ def restart(*, task: Task, actor: Actor) -> None:
     if live is None:
         raise NotNow(f"{task} has no session to restart: it waits for a host")
     Session.objects.filter(pk=live.pk).update(ended_at=actor.at, end_reason=f"{actor.name} restarted it")
-    jobs.promise([EndSession(session=live.pk)], task=task, now=actor.at)
+    promises.promise([EndSession(session=live.pk)], task=task, now=actor.at)
     Task.objects.filter(pk=task.pk).update(attempt=F("attempt") + 1)
     events.record(
         kind="session.restarted", text=f"{actor.name} restarted the agent", task=task, actor=actor, at=actor.at
     )
     doorbell.ring("place_tasks", queue_name="control")
     _wake(task, actor)
-
-
-@transaction.atomic
-def acknowledge(*, interruption: Interruption, actor: Actor) -> None:
-    """A person has seen it and takes it from the board. Acknowledging again does nothing."""
-    task = _locked(interruption.task)
-    mine = Interruption.objects.open().filter(pk=interruption.pk)
-    who = actor.user.pk if actor.user is not None else None
-    if mine.update(acknowledged_at=actor.at, seen_at=actor.at, acknowledged_by_id=who):
-        text = f"{actor.name} acknowledged: {interruption.question[:200]}"
-        events.record(kind="human.acknowledged", text=text, task=task, actor=actor, at=actor.at)
-        _wake(task, actor)

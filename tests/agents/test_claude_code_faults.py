@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.domain.status import TaskStatus
 from orchestrator.models import Interruption, Session, Turn
-from orchestrator.ports import Brief, Run, RunEnd, Sandbox
+from orchestrator.ports import Brief, Command, Run, RunEnd, Sandbox
 from tests.agents.conftest import Installation
 from tests.homes import hostkit_home
 from tests.lab import Lab
@@ -107,9 +107,41 @@ def test_a_program_that_is_killed_leaves_nothing_and_its_conversation_goes_on(
         here.until(lambda: Turn.objects.get(n=1).ended_at is not None, "the turn has ended")
         assert processes_of(here) == []
         assert Turn.objects.get(n=1).end != "finished"
+        assert Turn.objects.get(n=1).input_tokens > 0
         here.reach(task, TaskStatus.REVIEW_PENDING)
         assert Turn.objects.get(n=2).end == "finished"
         assert "Fix the failing test" in model.heard[-1].body
+
+
+def test_words_that_a_killed_program_took_along_are_told_again_and_once(installed: Installation, claude: str) -> None:
+    """It is killed before it has kept its second turn's words in its conversation, which the third turn goes on in."""
+    rules = Rule(match="Checks failed", steps=[FIX, DONE]), Rule(match="Fix the failing", steps=[sh("touch x"), DONE])
+    with installed(*rules, scm={"plugin": "local", "checks": {"tests": "sh test.sh"}}) as (here, model):
+        task = here.submit()
+        here.until(lambda: here.turn(task).n == 2 and here.turn(task).started_at is not None, "it is told of the check")
+        program_of(here, claude).kill()
+        here.reach(task, TaskStatus.REVIEW_PENDING)
+        assert [turn.end == "finished" for turn in Turn.objects.order_by("n")] == [True, False, True]
+        told = here.sent(task, "ci-failed")
+        assert [(message.turn.n, message.deliveries) for message in told if message.turn] == [(3, 1)]
+        assert model.heard[-1].body.count(f"[message {told[0].pk}]") == 1
+        assert "Fix the failing test" in model.heard[-1].body
+
+
+def test_a_program_that_dies_before_it_has_kept_anything_costs_no_turn_more(
+    installed: Installation, claude: str
+) -> None:
+    rules = Rule(match="Your program ended", steps=[FIX, DONE]), Rule(match="Fix the failing", steps=[LONG])
+    with installed(*rules) as (here, model):
+        task = here.submit()
+        here.until(lambda: at_work(here, here.turn(task)), "it is at work in its tool")
+        forget = Command(argv=("/bin/sh", "-c", 'rm -r "$HOME/.claude"'), workspace=here.session(task).workspace.name)
+        program_of(here, claude).kill()
+        here.until(lambda: not processes_of(here), "it is dead")
+        assert here.port.inner.command(forget).code == 0
+        here.reach(task, TaskStatus.REVIEW_PENDING)
+        assert [turn.end == "finished" for turn in Turn.objects.order_by("n")] == [False, True]
+        assert model.heard[-1].words.count("Fix the failing test") == 1
 
 
 def test_an_interrupt_while_the_model_is_asked_is_no_finished_turn(installed: Installation, claude: str) -> None:

@@ -177,9 +177,7 @@ class Story:
                 self.asked.append(action)
                 return 1
             case Settle(cause=cause):
-                settled = tuple(
-                    replace(i, open=i.open and not i.cause.startswith(cause)) for i in self.now.interruptions
-                )
+                settled = tuple(replace(i, open=i.open and i.cause != cause) for i in self.now.interruptions)
                 changed = sum(a.open != b.open for a, b in zip(settled, self.now.interruptions, strict=True))
                 self.now = replace(self.now, interruptions=settled)
                 return changed

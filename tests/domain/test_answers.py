@@ -10,9 +10,9 @@ from orchestrator.domain.actions import AnswerThread, SendToAgent
 from orchestrator.domain.answers import Answer, answers_in
 from orchestrator.domain.lifecycle import decide
 from orchestrator.domain.snapshot import CommentFacts, Policy, Snapshot, TurnEnd, TurnFacts
-from tests.domain.facts import DONE_TURN, PULL, Story, check, comment, review, snapshot
+from tests.domain.facts import BASE, DONE_TURN, HEAD, PULL, Story, check, comment, review, snapshot
 
-TOLD = replace(comment(told=True), told_in=1)
+TOLD = replace(comment(told=True), told_in=1, told_at=BASE)
 THEIRS = Policy(answers_threads=True)
 
 
@@ -29,9 +29,20 @@ def test_a_comment_that_the_published_turn_was_told_is_answered_and_settled_by_i
 
 
 def test_without_a_commit_the_thread_is_answered_and_left_to_its_people() -> None:
-    assert answers(about(TOLD, turn=replace(DONE_TURN, produced=False))) == [
+    nothing_new = replace(TOLD, told_at=HEAD)
+    assert answers(about(nothing_new, turn=replace(DONE_TURN, produced=False))) == [
         AnswerThread(thread="t1", comment=1, turn=1, settles=False)
     ]
+
+
+def test_a_comment_whose_turn_died_is_answered_by_the_turn_that_went_on_from_there() -> None:
+    went_on = replace(DONE_TURN, n=2, resumes=1)
+    assert answers(about(TOLD, turn=went_on)) == [AnswerThread(thread="t1", comment=1, turn=2, settles=True)]
+
+
+def test_a_commit_that_the_turn_made_before_it_died_settles_the_thread_when_the_next_adds_none() -> None:
+    went_on = replace(DONE_TURN, n=2, resumes=1, produced=False)
+    assert answers(about(TOLD, turn=went_on)) == [AnswerThread(thread="t1", comment=1, turn=2, settles=True)]
 
 
 def test_only_the_newest_words_of_a_thread_are_answered() -> None:
@@ -46,6 +57,7 @@ def test_only_the_newest_words_of_a_thread_are_answered() -> None:
     [
         replace(TOLD, told=False, told_in=None),
         replace(TOLD, told_in=0),
+        replace(TOLD, told_in=2),
         replace(TOLD, resolved=True),
         replace(TOLD, trusted=False),
         replace(TOLD, bot=True),
@@ -108,8 +120,9 @@ def test_other_words_answer_no_thread(words: str) -> None:
     ],
 )
 def test_a_thread_is_settled_by_a_commit_or_where_the_agent_says_so(words: str, produced: bool, settles: bool) -> None:
+    told = replace(TOLD, told_at=BASE if produced else HEAD)
     turn = replace(DONE_TURN, produced=produced, last_words=words)
-    assert [one.settles for one in answers(about(TOLD, turn=turn))] == [settles]
+    assert [one.settles for one in answers(about(told, turn=turn))] == [settles]
 
 
 def test_words_that_were_changed_are_told_again_as_changed_and_answered_again() -> None:

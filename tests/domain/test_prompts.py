@@ -6,7 +6,17 @@ import pytest
 
 from orchestrator.domain.actions import SendToAgent
 from orchestrator.domain.lifecycle import decide
-from orchestrator.domain.prompts import capped, fenced, one_line, plain, resume_words, task_prompt
+from orchestrator.domain.prompts import (
+    HISTORY_CAP,
+    capped,
+    fenced,
+    one_line,
+    plain,
+    resume_words,
+    retold,
+    task_prompt,
+    unmarked,
+)
 from orchestrator.domain.rules import DEFAULTS, Trigger
 from orchestrator.domain.snapshot import Snapshot
 from tests.domain.facts import PULL, check, comment, review, snapshot
@@ -108,3 +118,20 @@ def test_the_first_words_name_task_branch_rules_and_what_happened_before() -> No
 def test_an_agent_that_is_resumed_is_told_why() -> None:
     assert "signal 9" in resume_words(detail="signal 9")
     assert "no reason known" in resume_words(detail="")
+
+
+def test_earlier_turns_are_retold_with_what_was_answered() -> None:
+    words = retold("Task: fix it", [(1, "", "I \x1b[31mtried\x1b[0m."), (2, "Checks failed.", ""), (3, "", " ")])
+    assert words == "Task: fix it\n\n[turn 1] \n[your last words] I tried.\n\n[turn 2] Checks failed."
+
+
+def test_what_is_retold_is_no_message_any_more() -> None:
+    mark = "[message 3f1c0a52-7a4e-4b8e-9a34-1d2b7b9c0d11]\n"
+    assert unmarked(f"{mark}Task: fix it\n\n[turn 2] {mark}Hurry.") == "Task: fix it\n\n[turn 2] Hurry."
+
+
+def test_of_a_long_history_the_task_and_the_newest_turns_are_told() -> None:
+    words = retold("Task: fix it", [(2, "old " * 20_000, ""), (3, "the newest", "")])
+    assert words.startswith("Task: fix it\n\n[")
+    assert words.endswith("[turn 3] the newest")
+    assert len(words.encode()) < HISTORY_CAP + 200

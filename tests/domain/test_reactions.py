@@ -448,11 +448,20 @@ def test_a_project_that_never_reassigns_waits_for_its_host() -> None:
     assert (decide(never).actions, decide(never).wake_at) == ((), None)
 
 
-def test_an_escalation_stays_until_somebody_acknowledges_it() -> None:
+def test_an_escalation_is_settled_when_its_cause_has_gone_and_not_before() -> None:
     story = Story(snapshot())
     six_rounds(story)
-    story.see(pull=replace(PULL, head_sha="9" * 40, checks=(check(),)))
+    story.wait(hours=1)
     assert [asked.open for asked in story.now.interruptions if asked.escalation] == [True]
+    story.see(pull=replace(PULL, head_sha="9" * 40, checks=(check(),)))
+    assert [asked.open for asked in story.now.interruptions if asked.escalation] == [False]
+
+
+def test_the_call_of_an_earlier_episode_does_not_stand_in_the_next() -> None:
+    story = Story(snapshot())
+    six_rounds(story)
+    story.see(task=replace(story.now.task, attempt=story.now.task.attempt + 1), pull=red(9, head="9" * 40))
+    assert [asked.open for asked in story.now.interruptions if asked.escalation] == [False]
 
 
 def test_an_override_of_retries_alone_keeps_the_action() -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from graphql import GraphQLError, graphql_sync, parse, validate
+from graphql import DocumentNode, GraphQLError, execute_sync, parse, validate
 
-from tests.fakegithub import documents
+from tests.fakegithub import documents, quota
 from tests.fakegithub.views import Views
-from tests.fakegithub.world import NAME, OWNER, CheckRun, Pull, Remark, Review, Thread, World
+from tests.fakegithub.world import CheckRun, Pull, Remark, Review, Thread, World
 
 _PAGE = 100
 
@@ -21,12 +23,18 @@ class Graph:
         self.world, self.views = world, views
 
     def execute(self, query: str, variables: Mapping[str, Any], *, who: str) -> dict[str, Any]:
-        schema = documents.schema()
-        wrong = validate(schema, parse(query))
-        if wrong:
-            return {"errors": [{"message": error.message} for error in wrong]}
-        root = _Root(self, who)
-        done = graphql_sync(schema, query, root_value=root, variable_values=dict(variables), type_resolver=_kind)
+        document, wrong = judged(query)
+        return {"errors": wrong} if wrong else self.carried_out(document, variables, who=who)
+
+    def carried_out(self, document: DocumentNode, variables: Mapping[str, Any], *, who: str) -> dict[str, Any]:
+        """The answer to a query that was judged."""
+        done = execute_sync(
+            documents.schema(),
+            document,
+            root_value=_Root(self, who),
+            variable_values=dict(variables),
+            type_resolver=_kind,
+        )
         answer: dict[str, Any] = {"data": done.data}
         if done.errors:
             answer["errors"] = [
@@ -34,26 +42,29 @@ class Graph:
             ]
         return answer
 
+    def requests(self, query: str, variables: Mapping[str, Any]) -> int:
+        """What the service would charge for; nothing where the query is wrong."""
+        document, wrong = judged(query)
+        return 0 if wrong else quota.requests(documents.schema(), document, variables)
+
     # --- nodes ---
 
     def author(self, login: str) -> dict[str, Any]:
         return {"__typename": "Bot" if login in self.world.bots else "User", "login": login}
 
     def pull(self, pull: Pull) -> dict[str, Any]:
-        conflict = pull.state == "open" and self.world.conflicts(pull)
-        known = pull.state == "open" and not self.world.thinking
         return {
             "__typename": "PullRequest",
             "id": pull.node_id,
             "number": pull.number,
-            "url": f"{self.views.base}/{OWNER}/{NAME}/pull/{pull.number}",
+            "url": f"{self.views.base}/{self.world.full}/pull/{pull.number}",
             "state": pull.state.upper(),
             "isCrossRepository": False,
             "headRefName": pull.head,
             "baseRefName": pull.base,
             "headRefOid": pull.head_sha,
             "updatedAt": pull.updated_at,
-            "mergeable": "UNKNOWN" if not known else "CONFLICTING" if conflict else "MERGEABLE",
+            "mergeable": self.mergeable(pull),
             "mergeCommit": {"oid": pull.merged_sha} if pull.merged_sha else None,
             "mergeQueueEntry": _queue_entry(pull) if pull.queued else None,
             "timelineItems": {"nodes": [_removal(one) for one in pull.removals[-1:]]},
@@ -61,8 +72,14 @@ class Graph:
             "reviewThreads": {
                 "nodes": [self.thread(one) for one in self.world.threads.values() if one.pull == pull.number]
             },
-            "commits": {"nodes": [{"commit": {"oid": pull.head_sha, "statusCheckRollup": self._rollup(pull)}}]},
+            "statusCheckRollup": self._rollup(pull),
         }
+
+    def mergeable(self, pull: Pull) -> str:
+        """What is known of it, which is nothing for a while."""
+        if pull.state != "open" or self.world.thinks(pull):
+            return "UNKNOWN"
+        return "CONFLICTING" if self.world.conflicts(pull) else "MERGEABLE"
 
     def _reviews(self, pull: Pull) -> dict[str, Any]:
         return {"nodes": [self._review(one) for one in self.world.reviews if one.pull == pull.number][-100:]}
@@ -97,7 +114,7 @@ class Graph:
 
     def _rollup(self, pull: Pull) -> dict[str, Any] | None:
         runs = [self._run(run) for run in self.world.checks.values() if run.sha == pull.head_sha]
-        return {"contexts": _Pages(runs)} if runs else None
+        return {"commit": {"oid": pull.head_sha}, "contexts": _Pages(runs)} if runs else None
 
     def _run(self, run: CheckRun) -> dict[str, Any]:
         return {
@@ -106,7 +123,7 @@ class Graph:
             "name": run.name,
             "status": run.status.upper(),
             "conclusion": run.conclusion.upper() if run.conclusion else None,
-            "detailsUrl": f"{self.views.base}/{OWNER}/{NAME}/actions/runs/{run.id}/job/{run.id}",
+            "detailsUrl": f"{self.views.base}/{self.world.full}/actions/runs/{run.id}/job/{run.id}",
             "startedAt": run.started_at,
             "completedAt": run.completed_at,
             "title": None,
@@ -124,7 +141,11 @@ class _Pages:
     def __call__(self, _info: object, first: int = _PAGE, after: str | None = None) -> dict[str, Any]:
         start = int(after) if after else 0
         end = start + first
+        states = Counter(one["conclusion"] or one["status"] for one in self._all)
         return {
+            "totalCount": len(self._all),
+            "checkRunCountsByState": [{"state": state, "count": count} for state, count in states.items()],
+            "statusContextCountsByState": [],
             "nodes": self._all[start:end],
             "pageInfo": {"hasNextPage": end < len(self._all), "endCursor": str(end)},
         }
@@ -143,7 +164,7 @@ class _Root:
         return {"cost": 1, "remaining": 4000, "resetAt": "2030-01-01T00:00:00Z"}
 
     def repository(self, _info: object, owner: str, name: str, **_: object) -> Any:
-        if (owner, name) != (OWNER, NAME) or self._world.people.get(self._who, "none") == "none":
+        if f"{owner}/{name}" != self._world.full or self._world.people.get(self._who, "none") == "none":
             raise _absent(f"Could not resolve to a Repository with the name '{owner}/{name}'.")
         return _Repository(self._graph)
 
@@ -173,7 +194,7 @@ class _Root:
 
 class _Repository:
     def __init__(self, graph: Graph) -> None:
-        self._graph, self.nameWithOwner = graph, f"{OWNER}/{NAME}"
+        self._graph, self.nameWithOwner = graph, graph.world.full
 
     def ref(self, _info: object, qualifiedName: str) -> dict[str, Any] | None:
         sha = self._graph.world.sha(qualifiedName)
@@ -192,6 +213,13 @@ class _Repository:
             pull for pull in self._graph.world.pulls.values() if (pull.head, pull.base) == (headRefName, baseRefName)
         ]
         return {"nodes": [self._graph.pull(pull) for pull in reversed(found)][:first]}
+
+
+@functools.lru_cache(maxsize=2000)
+def judged(query: str) -> tuple[DocumentNode, list[dict[str, Any]]]:
+    """A query as the published schema reads it, and what is wrong with it."""
+    document = parse(query)
+    return document, [{"message": error.message} for error in validate(documents.schema(), document)]
 
 
 def _queue_entry(pull: Pull) -> dict[str, Any]:

@@ -40,6 +40,7 @@ class Rest:
             "repos/get-branch-rules": lambda _: (200, []),
             "repos/get-collaborator-permission-level": lambda call: (200, views.permission(call.places["username"])),
             "issues/get": self._issue,
+            "issues/list-for-repo": self._issues,
             "issues/list-comments": self._remarks,
             "issues/create-comment": self._remark,
             "pulls/get": lambda call: self._pull(call, lambda pull: (200, views.pull(pull))),
@@ -61,6 +62,19 @@ class Rest:
     def _issue(self, call: Call) -> Reply:
         issue = self.world.issues.get(call.number)
         return (200, self.views.issue(issue)) if issue else ABSENT
+
+    def _issues(self, call: Call) -> Reply:
+        """Issues and, as GitHub does it, pull requests among them."""
+        state = call.query.get("state", "open")
+        labels = {label.lower() for label in call.query.get("labels", "").split(",") if label}
+        found = [
+            (number, self.views.issue(issue))
+            for number, issue in self.world.issues.items()
+            if state in {issue.state, "all"} and labels <= {label.lower() for label in issue.labels}
+        ]
+        if not labels:
+            found += [(n, self.views.as_issue(pull)) for n, pull in self.world.pulls.items() if pull.state == state]
+        return 200, [body for _, body in sorted(found, key=lambda one: one[0])]
 
     def _remarks(self, call: Call) -> Reply:
         found = self.world.remarks.get(call.number, [])

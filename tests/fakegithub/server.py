@@ -9,6 +9,7 @@ import json
 import os
 import random
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ import time
 import urllib.parse
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,18 +25,23 @@ from typing import Any
 
 from tests.fakegithub.contract import Contract, contract
 from tests.fakegithub.graph import Graph
+from tests.fakegithub.quota import LIMIT, Quota, points
 from tests.fakegithub.rest import ABSENT, Call, Rest
 from tests.fakegithub.views import Views
-from tests.fakegithub.world import FULL, ROBOT, ROBOT_TOKEN, World
+from tests.fakegithub.world import FULL, ROBOT, ROBOT_TOKEN, World, clock
 
-LIMIT = 5000
+_MUTATION = re.compile(r"^\s*mutation\b", re.MULTILINE)
 _OPERATION = re.compile(r"(?:query|mutation) (\w+)")
 Headers = list[tuple[str, str]]
 
 
+NO_ANSWER = 0
+
+
 @dataclass(slots=True, kw_only=True)
 class Fault:
-    """What goes wrong with the next `times` requests whose "METHOD path" (and name of the query) matches: before the effect, or after it."""
+    """What goes wrong with the next `times` requests whose "METHOD path" (and name of the query) matches: before the effect, or after it.
+    With the status `NO_ANSWER` the line is cut."""
 
     match: str
     status: int
@@ -79,18 +85,32 @@ class FakeGitHub:
     queries: list[str] = field(default_factory=list)
     weather: Weather | None = None
     latency: float = 0.0  # seconds that each answer takes
-    remaining: int = LIMIT
-    reset_at: int = 0
+    quota: Quota = field(default_factory=Quota)
+    neighbours: dict[str, FakeGitHub] = field(
+        default_factory=dict
+    )  # other repositories at the same address, by OWNER/NAME
 
     @property
     def clone_url(self) -> str:
-        return f"{self.base}/{FULL}.git"
+        return f"{self.base}/{self.world.full}.git"
+
+    def repository(self, full: str) -> FakeGitHub | None:
+        """The one that is asked about."""
+        return self if full == self.world.full else self.neighbours.get(full)
+
+    def meant(self, variables: Mapping[str, Any]) -> FakeGitHub:
+        """The repository that a query is about, by its name or by the threads that it names."""
+        there = self.repository(f"{variables.get('owner')}/{variables.get('name')}")
+        threads = [*variables.get("ids", ()), variables.get("thread")]
+        holders = (one for one in self.neighbours.values() if any(name in one.world.threads for name in threads))
+        return there or next(holders, self)
 
     def fail(self, match: str, status: int, **more: Any) -> None:
         """Let the next matching request go wrong."""
         self.faults.append(Fault(match=match, status=status, **more))
 
-    def fault(self, what: str, *, after: bool) -> Fault | None:
+    def planned(self, what: str, *, after: bool) -> Fault | None:
+        """What a test wants to go wrong with this request."""
         with self.world.lock:
             for one in self.faults:
                 if one.after_the_effect == after and re.search(one.match, what):
@@ -98,7 +118,12 @@ class FakeGitHub:
                     if one.times <= 0:
                         self.faults.remove(one)
                     return one
-            return self.weather.strikes(after=after) if self.weather is not None else None
+            return None
+
+    def fault(self, what: str, *, after: bool) -> Fault | None:
+        """What goes wrong with this request of the API, planned or by the day's weather."""
+        planned = self.planned(what, after=after)
+        return planned or (self.weather.strikes(after=after) if self.weather is not None else None)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -148,6 +173,13 @@ class _Handler(BaseHTTPRequestHandler):
     def _say_json(self, status: int, body: Any, headers: Headers) -> None:
         self._say(status, b"" if body is None else json.dumps(body).encode(), headers)
 
+    def _go_wrong(self, fault: Fault, headers: Headers) -> None:
+        if fault.status == NO_ANSWER:
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+        else:
+            self._say_json(fault.status, {"message": fault.message}, [*headers, *fault.headers.items()])
+
     # --- the API ---
 
     def _api(self, path: str, query: dict[str, str], raw: bytes) -> None:
@@ -163,36 +195,52 @@ class _Handler(BaseHTTPRequestHandler):
         what = f"{what} {named[1]}" if named else what
         fault = github.fault(what, after=False)
         if fault is not None:
-            self._say_json(fault.status, {"message": fault.message}, [*self._limits(resource), *fault.headers.items()])
+            self._go_wrong(fault, self._limits(resource))
             return
+        content = json.loads(raw) if raw else None
         with github.world.lock:
-            if github.remaining <= 0:
-                self._say_json(403, {"message": "API rate limit exceeded for user ID 1."}, self._limits(resource))
+            refusal = self._too_much(resource, content)
+            if refusal is not None:
+                status, message, headers = refusal
+                self._say_json(status, {"message": message}, [*self._limits(resource), *headers])
                 return
-            github.remaining -= 1
-            status, body = self._carry_out(path, query, json.loads(raw) if raw else None, who)
+            status, body = self._carry_out(path, query, content, who)
         fault = github.fault(what, after=True)
         if fault is not None:
-            self._say_json(fault.status, {"message": fault.message}, [*self._limits(resource), *fault.headers.items()])
+            self._go_wrong(fault, self._limits(resource))
         elif status == 302:
             self._say(302, b"", [("location", str(body)), *self._limits(resource)])
         else:
             self._give(status, body, path, query, resource)
 
+    def _too_much(self, resource: str, content: Any) -> tuple[int, str, Headers] | None:
+        """What is said to those who ask for more than they may."""
+        github, now = self.github, clock().timestamp()
+        queries = resource == "graphql"
+        cost = points(github.graph.requests(content["query"], content.get("variables") or {})) if queries else 1
+        if not github.quota.charge(resource, cost, now=now):
+            return 403, "API rate limit exceeded for user ID 1.", []
+        makes_content = _MUTATION.search(content["query"]) if queries else self.command in {"POST", "PUT", "PATCH"}
+        if makes_content and github.quota.too_much_content(now=now):
+            return 403, "You have exceeded a secondary rate limit.", [("retry-after", "60")]
+        return None
+
     def _carry_out(self, path: str, query: dict[str, str], body: Any, who: str) -> tuple[int, Any]:
         github = self.github
         if path == "/graphql":
             github.queries.append(body["query"])
-            return 200, github.graph.execute(body["query"], body.get("variables") or {}, who=who)
+            variables = body.get("variables") or {}
+            return 200, github.meant(variables).graph.execute(body["query"], variables, who=who)
         operation, places = github.judge.match(self.command, path)
         if operation is None:
             return ABSENT
         if body is not None:
             github.judge.judge_request(operation, body)
-        if (places.get("owner"), places.get("repo")) not in {(None, None), tuple(FULL.split("/"))}:
+        there = github.repository(f"{places['owner']}/{places['repo']}") if "repo" in places else github
+        if there is None:
             return ABSENT
         call = Call(who=who, places=places, query=query, body=body or {})
-        status, answer = github.rest.carry_out(operation.id, call)
+        status, answer = there.rest.carry_out(operation.id, call)
         github.judge.judge_answer(operation, status, answer)
         return status, answer
 
@@ -201,21 +249,26 @@ class _Handler(BaseHTTPRequestHandler):
         if isinstance(body, list):
             body, links = _page(body, query, f"{self.github.base}{path}")
             headers += links
+        if self.command != "GET":
+            self._say_json(status, body, headers)
+            return
         tag = f'W/"{hashlib.sha256(json.dumps(body).encode()).hexdigest()[:40]}"'
-        if self.command == "GET" and self.headers.get("if-none-match") == tag:
-            self.github.remaining += 1  # GitHub counts no such answer
+        if self.headers.get("if-none-match") == tag:
+            self.github.quota.give_back(resource)
             self._say(304, b"", [("etag", tag), *headers])
         else:
-            self._say_json(status, body, [*headers, *([("etag", tag)] if self.command == "GET" else [])])
+            self._say_json(status, body, [*headers, ("etag", tag)])
 
     def _limits(self, resource: str) -> Headers:
         github = self.github
+        quota, now = github.quota, clock().timestamp()
+        reset = quota.resets_at(resource, now=now)
         scopes = [("x-oauth-scopes", github.world.scopes)] if github.world.scopes is not None else []
         return [
             ("x-ratelimit-limit", str(LIMIT)),
-            ("x-ratelimit-remaining", str(max(0, github.remaining))),
-            ("x-ratelimit-used", str(LIMIT - github.remaining)),
-            ("x-ratelimit-reset", str(github.reset_at or int(time.time()) + 3600)),
+            ("x-ratelimit-remaining", str(quota.left[resource])),
+            ("x-ratelimit-used", str(LIMIT - quota.left[resource])),
+            ("x-ratelimit-reset", str(reset)),
             ("x-ratelimit-resource", resource),
             ("x-github-request-id", uuid.uuid4().hex),
             *scopes,
@@ -251,9 +304,26 @@ class _Handler(BaseHTTPRequestHandler):
             "GIT_CONFIG_NOSYSTEM": "1",
             "HOME": "/nonexistent",
         }
-        before = world.refs()
-        done = subprocess.run(["git", "http-backend"], input=raw, env=environment, capture_output=True, check=False)
-        head, _, body = done.stdout.partition(b"\r\n\r\n")
+        what = f"{self.command} {path}"
+        fault = self.github.planned(what, after=False)
+        if fault is not None:
+            self._go_wrong(fault, [])
+            return
+        pushes = self.command == "POST" and path.endswith("git-receive-pack")
+        with world.lock if pushes else nullcontext():  # two pushes at once are told apart
+            before = world.refs() if pushes else {}
+            done = subprocess.run(["git", "http-backend"], input=raw, env=environment, capture_output=True, check=False)
+            if pushes:
+                world.moved(before)
+        fault = self.github.planned(what, after=True)
+        if fault is not None:
+            self._go_wrong(fault, [])
+        else:
+            self._pass_on(done.stdout)
+
+    def _pass_on(self, said: bytes) -> None:
+        """What a CGI program said, as an answer."""
+        head, _, body = said.partition(b"\r\n\r\n")
         status, kind, headers = 200, "text/plain", []
         for line in head.decode().splitlines():
             name, _, value = line.partition(": ")
@@ -263,8 +333,6 @@ class _Handler(BaseHTTPRequestHandler):
                 kind = value
             elif name:
                 headers.append((name, value))
-        if path.endswith("git-receive-pack") and self.command == "POST":
-            world.moved(before)
         self._say(status, body, headers, kind)
 
 

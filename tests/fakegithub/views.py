@@ -7,7 +7,7 @@ import zlib
 from typing import Any
 
 from tests.fakegithub import contract
-from tests.fakegithub.world import FULL, NAME, OWNER, CheckRun, Issue, Pull, Remark, World
+from tests.fakegithub.world import OWNER, CheckRun, Issue, Pull, Remark, World
 
 _USER_LINKS = ("followers", "following", "gists", "starred", "subscriptions", "organizations", "repos", "events")
 
@@ -20,7 +20,7 @@ class Views:
 
     @property
     def api(self) -> str:
-        return f"{self.base}/repos/{FULL}"
+        return f"{self.base}/repos/{self.world.full}"
 
     def _here(self, body: Any) -> Any:
         """The examples carry GitHub's addresses: ours instead."""
@@ -28,7 +28,7 @@ class Views:
         for theirs, ours in (
             ("https://api.github.com/repos/octocat/Hello-World", self.api),
             ("https://api.github.com", self.base),
-            ("https://github.com/octocat/Hello-World", f"{self.base}/{FULL}"),
+            ("https://github.com/octocat/Hello-World", f"{self.base}/{self.world.full}"),
             ("https://github.com", self.base),
         ):
             text = text.replace(theirs, ours)
@@ -57,10 +57,10 @@ class Views:
         for name in ("parent", "source", "template_repository"):
             body.pop(name, None)
         body.update(
-            name=NAME,
-            full_name=FULL,
+            name=self.world.full.partition("/")[2],
+            full_name=self.world.full,
             default_branch="main",
-            clone_url=f"{self.base}/{FULL}.git",
+            clone_url=f"{self.base}/{self.world.full}.git",
             owner={**self.user(OWNER), "type": "Organization"},
             organization=None,
         )
@@ -76,7 +76,7 @@ class Views:
         body = self._here(contract.example("pulls/get"))
         url, merged = f"{self.api}/pulls/{pull.number}", pull.state == "merged"
         conflict = pull.state == "open" and self.world.conflicts(pull)
-        known = pull.state == "open" and not self.world.thinking
+        known = pull.state == "open" and not self.world.thinks(pull)
         body.update(
             number=pull.number,
             id=pull.id,
@@ -95,7 +95,7 @@ class Views:
             mergeable_state="unknown" if not known else "dirty" if conflict else "clean",
             rebaseable=None,
             url=url,
-            html_url=f"{self.base}/{FULL}/pull/{pull.number}",
+            html_url=f"{self.base}/{self.world.full}/pull/{pull.number}",
             issue_url=f"{self.api}/issues/{pull.number}",
             comments_url=f"{self.api}/issues/{pull.number}/comments",
             review_comments_url=f"{url}/comments",
@@ -141,7 +141,7 @@ class Views:
             user=self.user(issue.author),
             labels=[{**contract.example("issues/get-label"), "name": label} for label in issue.labels],
             url=url,
-            html_url=f"{self.base}/{FULL}/issues/{issue.number}",
+            html_url=f"{self.base}/{self.world.full}/issues/{issue.number}",
             repository_url=self.api,
             comments_url=f"{url}/comments",
             events_url=f"{url}/events",
@@ -159,6 +159,13 @@ class Views:
         )
         return body  # type: ignore[no-any-return]
 
+    def as_issue(self, pull: Pull) -> dict[str, Any]:
+        """A pull request where issues are listed."""
+        kept = Issue(number=pull.number, id=pull.id, title=pull.title, body=pull.body, author=pull.author, labels=[])
+        url = f"{self.base}/{self.world.full}/pull/{pull.number}"
+        links = {"html_url": url, "diff_url": f"{url}.diff", "patch_url": f"{url}.patch"}
+        return {**self.issue(kept), "pull_request": {"url": f"{self.api}/pulls/{pull.number}", **links}}
+
     def remark(self, number: int, remark: Remark) -> dict[str, Any]:
         body = self._here(contract.example("issues/get-comment"))
         for name in ("pin", "minimized", "performed_via_github_app"):
@@ -168,7 +175,7 @@ class Views:
             id=remark.id,
             node_id=f"IC_{remark.id}",
             url=url,
-            html_url=f"{self.base}/{FULL}/issues/{number}#issuecomment-{remark.id}",
+            html_url=f"{self.base}/{self.world.full}/issues/{number}#issuecomment-{remark.id}",
             issue_url=f"{self.api}/issues/{number}",
             body=remark.body,
             user=self.user(remark.author),
@@ -190,8 +197,8 @@ class Views:
             started_at=run.started_at,
             completed_at=run.completed_at,
             url=url,
-            html_url=f"{self.base}/{FULL}/runs/{run.id}",
-            details_url=f"{self.base}/{FULL}/actions/runs/{run.id}/job/{run.id}",
+            html_url=f"{self.base}/{self.world.full}/runs/{run.id}",
+            details_url=f"{self.base}/{self.world.full}/actions/runs/{run.id}/job/{run.id}",
             pull_requests=[],
         )
         body["output"] = {**body["output"], "annotations_count": 0, "annotations_url": f"{url}/annotations"}

@@ -17,8 +17,14 @@ ROBOT, ROBOT_TOKEN = "acme-robot", "ghp_robotrobotrobotrobotrobotrobotrobot1"  #
 NO_SHA = "0" * 40
 
 
+def clock() -> datetime:
+    """The clock on this service's wall."""
+    return datetime.now(UTC)
+
+
 def now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """As the service writes instants: to the second."""
+    return clock().strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -99,12 +105,23 @@ class CheckRun:
     app: str = "github-actions"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Push:
+    """A branch that a push moved. Without a commit before it was made, without one after it was deleted."""
+
+    branch: str
+    before: str | None
+    after: str | None
+
+
 @dataclass(slots=True)
 class World:
     """Everything, under one lock. The methods are what people and runners do; each tells `heard` what it did, as webhooks would."""
 
     git_dir: Path
+    full: str = FULL  # OWNER/NAME
     heard: list[tuple[str, str, int]] = field(default_factory=list)  # event, action, pull request or issue
+    pushes: list[Push] = field(default_factory=list)
     people: dict[str, str] = field(default_factory=dict)  # login -> admin | write | read | none
     bots: set[str] = field(default_factory=set)
     tokens: dict[str, str] = field(default_factory=dict)  # token -> login
@@ -119,6 +136,7 @@ class World:
     required_approvals: int = 0
     merge_queue: bool = False
     thinking: bool = False  # mergeability is not known yet
+    thinks_of: set[int] = field(default_factory=set)  # nor that of these
     new_head: Callable[[str], None] = lambda _: (
         None
     )  # what starts when a pull request shows a commit for the first time
@@ -147,6 +165,9 @@ class World:
             after = self.refs()
             for ref in sorted({*before, *after}):
                 if before.get(ref) != after.get(ref):
+                    self.pushes.append(
+                        Push(branch=ref.removeprefix("refs/heads/"), before=before.get(ref), after=after.get(ref))
+                    )
                     self._moved(ref, after.get(ref))
 
     def _moved(self, ref: str, sha: str | None) -> None:
@@ -160,6 +181,10 @@ class World:
                 pull.head_sha = sha
                 self.touch(pull, "pull_request", "synchronize")
                 self.new_head(sha)
+
+    def thinks(self, pull: Pull) -> bool:
+        """Whether it is not known yet if the pull request can be merged."""
+        return self.thinking or pull.number in self.thinks_of
 
     def conflicts(self, pull: Pull) -> bool:
         base = self.sha(f"refs/heads/{pull.base}") or NO_SHA
@@ -177,7 +202,7 @@ class World:
         return next(self._ids)
 
     def touch(self, pull: Pull, event: str, action: str) -> None:
-        pull.updated_at = datetime.now(UTC).isoformat()
+        pull.updated_at = now()
         self.heard.append((event, action, pull.number))
 
     def open_issue(self, author: str, title: str, body: str = "", labels: Sequence[str] = ()) -> Issue:

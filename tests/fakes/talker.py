@@ -44,6 +44,9 @@ class TalkingAgent:
     def read(self, line: bytes) -> Sequence[AgentEvent]:
         return COMMAND.read(line)
 
+    def recall(self, native_id: str) -> tuple[str, ...] | None:
+        return COMMAND.recall(native_id)
+
     def say(self, *, message: str, text: str) -> bytes | None:
         return f"say {message} {text}\n".encode()
 

@@ -10,6 +10,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.installation import alive
+
 # The first turn leaves the check red where the task's words say so; every later turn mends it. `slow` gives a killer time to aim.
 AGENT = r"""
 import os, re, subprocess, sys, time
@@ -56,7 +58,7 @@ CHECK = "! grep -l broken work-*.txt"
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What the agents' file says."""
+    """What the agents did, by somebody who saw it."""
 
     starts: Counter[tuple[str, str]]  # (task, turn) -> how often
     told: Counter[str]  # message -> how often
@@ -71,3 +73,9 @@ def heard(log: Path) -> Heard:
         told=Counter(words[2] for words in lines if words[0] == "told"),
         overlaps=sum(words[0] == "overlap" for words in lines),
     )
+
+
+def living(log: Path) -> list[int]:
+    """The agents that live, by the agents' file."""
+    lines = [line.split() for line in log.read_text().splitlines()]
+    return [int(words[4]) for words in lines if words[0] == "start" and alive(int(words[4]))]

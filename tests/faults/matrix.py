@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
-import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psycopg
-import redis
 
-from tests.faults.agents import AGENT, CHECK, heard
-from tests.installation import Installation, alive, installation, plain_repository, wait_for
+from tests.faults.agents import AGENT, CHECK, Heard, heard, living
+from tests.faults.parts import Part, parts_here, parts_of_the_service
+from tests.installation import Installation, installation, plain_repository, wait_for
 from tests.repositories import Repository
 
 STEPS = ("Prepare", "StartTurn", "turn", "Publish", "OpenPullRequest", "RunCheck", "Merge", "EndSession")
 OWN_CHECK = {"plugin": "local", "checks": {"work": CHECK}, "requiredApprovals": 0}
-TARGETS = ("web", "control", "host", "beat", "serve", "guard", "agent", "valkey", "postgres", "everything")
+KINDS = ("straight", "straight", "red once")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +34,21 @@ class Kill:
     hit: bool
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Matrix:
-    """One run of the matrix over one installation."""
+    """One run of the matrix over one installation. `parts`: how each is killed, and seen back. `kinds`: what the tasks ask for, by turns.
+    `heard`: what the agents did, by somebody who saw them."""
 
     here: Installation
     repository: Repository
-    log: Path
+    parts: Mapping[str, Part]
+    heard: Callable[[], Heard]
+    kinds: Sequence[str] = KINDS
     alive_at_once: int = 5
-    submitted: int = 0
+    patience: float = 4  # seconds in which a task may come to the step
     keys: list[str] = field(default_factory=list)
     kills: list[Kill] = field(default_factory=list)
+    _connection: psycopg.Connection[tuple[Any, ...]] | None = None
 
     # --- what the driver sees, from the database itself ---
 
@@ -54,26 +57,14 @@ class Matrix:
         deadline = time.monotonic() + 60
         while True:
             try:
-                with psycopg.connect(
-                    host=str(self.here.home / "run" / "postgres"), user="ao", dbname="ao", connect_timeout=2
-                ) as connection:
-                    return connection.execute(sql).fetchall()  # type: ignore[arg-type]  # literal statements of this file
+                connection = self._connection
+                if connection is None or connection.closed:
+                    connection = self._connection = self.here.ends.enter_context(closing(self.here.database()))
+                return connection.execute(sql).fetchall()  # type: ignore[arg-type]  # literal statements of these tests
             except psycopg.OperationalError:
+                self._connection = None
                 assert time.monotonic() < deadline, "the database does not come back"
                 time.sleep(0.05)
-
-    def configure(self, command: Sequence[str], scm: Mapping[str, object] = OWN_CHECK, remote: str = "") -> None:
-        """A project whose changes merge by themselves when their check is green."""
-        wait_for(lambda: self.ask("SELECT 1 FROM orchestrator_project WHERE base_sha <> ''"), "the mirror is there")
-        agent = json.dumps({"command": list(command)}).replace("'", "''")
-        self.ask(
-            f"UPDATE orchestrator_project SET agent = 'command', sandbox = 'none', agent_config = '{agent}',"
-            f" scm = '{json.dumps(scm).replace(chr(39), chr(39) * 2)}', remote = COALESCE(NULLIF('{remote}', ''), remote) RETURNING id"
-        )
-        self.ask(
-            "INSERT INTO orchestrator_rulerow (trigger, auto, action, priority, message, escalate_after, threshold)"
-            " VALUES ('approved-and-green', true, '[\"auto-merge\"]', '', '', '', '') RETURNING id"
-        )
 
     # --- the stream of tasks ---
 
@@ -81,11 +72,11 @@ class Matrix:
         """Keep a few tasks alive. A submission is repeated with its key until it is answered: what was accepted counts once."""
         open_now = self.ask("SELECT count(*) FROM orchestrator_task WHERE outcome = ''")[0][0]
         for _ in range(self.alive_at_once - open_now):
-            self.submitted += 1
-            key = f"task-{self.submitted}"
-            body = "red once" if self.submitted % 3 == 0 else "straight"
+            number = len(self.keys) + 1
+            key = f"task-{number}"
             project = self.ask("SELECT key FROM orchestrator_project")[0][0]
-            task = {"project": project, "title": f"Work {self.submitted}", "body": body}
+            body = self.kinds[(number - 1) % len(self.kinds)]
+            task = {"project": project, "title": f"Work {number}", "body": body}
             answer = self.here.patient("POST", "/tasks/", json=task, headers={"Idempotency-Key": key})
             assert answer.status_code in {200, 201}, answer.text
             self.keys.append(key)
@@ -104,59 +95,16 @@ class Matrix:
 
     # --- killing ---
 
-    def strike(self, target: str, step: str, *, patience: float = 4) -> None:
+    def strike(self, target: str, step: str) -> Kill:
         """Wait until the step is under way (or patience ends), kill, and see the part back."""
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + self.patience
         hit = False
         while not hit and time.monotonic() < deadline:
             self.feed()
             hit = self.under_way(step)
-        self._kill(target)
+        self.parts[target](step)
         self.kills.append(Kill(target, step, hit))
-
-    def _kill(self, target: str) -> None:
-        match target:
-            case "everything":
-                for pid in self.here.hostkit():
-                    _end(pid)
-                self.here.kill()
-                self.here.start()
-            case "valkey":
-                self._flush()
-                self._child(lambda: self.here.server("valkey-server"), signal.SIGKILL)
-            case "postgres":
-                self._child(lambda: self.here.server("postgres -D"), signal.SIGQUIT)
-            case "serve":
-                self._one(self._serve())
-            case "guard":
-                self._one([pid for pid in self.here.hostkit() if pid not in self._serve()])
-            case "agent":
-                self._one(self._agents())
-            case _:
-                self._child(lambda: self.here.child(target), signal.SIGKILL)
-
-    def _flush(self) -> None:
-
-        redis.Redis(unix_socket_path=str(self.here.home / "run" / "valkey" / "valkey.sock")).flushall()
-
-    def _child(self, find: Callable[[], int | None], how: int) -> None:
-        before = find()
-        assert before is not None
-        os.kill(before, how)
-        wait_for(lambda: find() not in {None, before}, "the part is back")
-
-    def _serve(self) -> list[int]:
-        """The one of hostkit's processes that leads its own session and whose parent is nobody of ours."""
-        pids = self.here.hostkit()
-        return pids[:1] if pids else []
-
-    def _agents(self) -> list[int]:
-        lines = [line.split() for line in self.log.read_text().splitlines()]
-        return [int(words[4]) for words in lines if words[0] == "start" and alive(int(words[4]))]
-
-    def _one(self, pids: Sequence[int]) -> None:
-        if pids:
-            _end(pids[-1])
+        return self.kills[-1]
 
     # --- the end, and the verdict ---
 
@@ -168,18 +116,34 @@ class Matrix:
             wait_for(lambda: not self.ask(open_tasks), "every task ends", seconds=seconds, every=0.5)
             wait_for(lambda: not self.ask(left), "every workspace is removed", seconds=60)
         except AssertionError as error:
-            raise AssertionError(f"{error}\n{self.ask(open_tasks)}\n{self.ask(left)}\n{self._unsettled()}") from error
+            rows = [*self.ask(open_tasks), *self.ask(left), *self.standing()]
+            raise AssertionError("\n".join([str(error), *map(str, rows)])) from error
 
-    def _unsettled(self) -> list[tuple[Any, ...]]:
-        return self.ask(
-            "SELECT key, state, attempts, failures, claims, code, error FROM orchestrator_job WHERE state <> 'done'"
-        )
+    def standing(self) -> list[tuple[Any, ...]]:
+        """What is known of the tasks that are not over, for whoever has to find out why."""
+        mine = "IN (SELECT id FROM orchestrator_task WHERE outcome = '')"
+        return [
+            *self.ask(
+                "SELECT key, state, attempts, failures, claims, code, error FROM orchestrator_job WHERE state <> 'done'"
+            ),
+            *self.ask(
+                'SELECT session.task_id, turn.n, turn.started_at, turn.done_at, turn.ended_at, turn."end", turn.detail, turn.published_at,'
+                " turn.head_before, turn.head_after FROM orchestrator_turn turn"
+                f" JOIN orchestrator_session session ON session.id = turn.session_id WHERE session.task_id {mine} ORDER BY turn.id"
+            ),
+            *self.ask(
+                f"SELECT task_id, id, key, turn_id, delivered_at, confirmed_at FROM orchestrator_message WHERE task_id {mine}"
+            ),
+            *self.ask(
+                f"SELECT task_id, at, kind, text FROM orchestrator_event WHERE task_id {mine} ORDER BY id DESC LIMIT 40"
+            ),
+        ]
 
     def verdict(self) -> dict[str, object]:
-        """What really happened, by the remote's history, the agents' own file, and the database."""
+        """What really happened, by the remote's history, those who saw the agents, and the database."""
         merges = Counter(self.repository.ask("log", "main", "--merges", "--format=%s").splitlines())
         files = self.repository.ask("ls-tree", "--name-only", "main").splitlines()
-        agents = heard(self.log)
+        agents = self.heard()
         return {
             "kills": len(self.kills),
             "at the step": sum(kill.hit for kill in self.kills),
@@ -199,20 +163,34 @@ class Matrix:
         }
 
 
-def _end(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-
-
-def prepared(here: Installation, *, pace: float = 0.15) -> Matrix:
+def prepared(here: Installation) -> Matrix:
     """A started installation with the repository, the agent and the rules of the matrix."""
     repository = plain_repository(here.folder / "repository", {"README": "hello\n"})
     here.start(str(repository.path))
-    log, command = agent(here.folder, pace)
-    matrix = Matrix(here=here, repository=repository, log=log)
-    matrix.configure(command)
+    return command_matrix(here, repository)
+
+
+def command_matrix(
+    here: Installation, repository: Repository, *, scm: Mapping[str, object] = OWN_CHECK, remote: str = ""
+) -> Matrix:
+    """The matrix whose agents are commands that write down what they do, and whose changes merge by themselves when they are green."""
+    log, command = agent(here.folder, 0.15)
+    matrix = Matrix(
+        here=here,
+        repository=repository,
+        parts={**parts_of_the_service(here), **parts_here(here, agents=lambda: living(log))},
+        heard=lambda: heard(log),
+    )
+    wait_for(lambda: matrix.ask("SELECT 1 FROM orchestrator_project WHERE base_sha <> ''"), "the mirror is there")
+    told = json.dumps({"command": command}).replace("'", "''")
+    matrix.ask(
+        f"UPDATE orchestrator_project SET agent = 'command', sandbox = 'none', agent_config = '{told}',"
+        f" scm = '{json.dumps(scm).replace(chr(39), chr(39) * 2)}', remote = COALESCE(NULLIF('{remote}', ''), remote) RETURNING id"
+    )
+    matrix.ask(
+        "INSERT INTO orchestrator_rulerow (trigger, auto, action, priority, message, escalate_after, threshold)"
+        " VALUES ('approved-and-green', true, '[\"auto-merge\"]', '', '', '', '') RETURNING id"
+    )
     return matrix
 
 
@@ -227,11 +205,10 @@ def agent(folder: Path, pace: float) -> tuple[Path, list[str]]:
     return log, ["/usr/bin/python3", str(program), str(log), str(pace)]
 
 
-def cells(*, most: int | None = None, steps: Sequence[str] = STEPS) -> list[tuple[str, str]]:
+def cells(parts: Iterable[str], steps: Sequence[str] = STEPS) -> list[tuple[str, str]]:
     """Every part at every step, in an order that mixes them."""
-    every = list(itertools.product(TARGETS, steps))
-    mixed = sorted(every, key=lambda cell: (every.index(cell) * 37) % len(every))
-    return mixed[:most]
+    every = list(itertools.product(parts, steps))
+    return sorted(every, key=lambda cell: (every.index(cell) * 37) % len(every))
 
 
 def main() -> None:
@@ -239,9 +216,9 @@ def main() -> None:
     most = int(sys.argv[1]) if len(sys.argv) > 1 else None
     with installation() as here:
         matrix = prepared(here)
-        for target, step in cells(most=most):
-            matrix.strike(target, step)
-            sys.stderr.write(f"{target} at {step}: {'hit' if matrix.kills[-1].hit else 'missed'}\n")
+        for target, step in cells(matrix.parts)[:most]:
+            kill = matrix.strike(target, step)
+            sys.stderr.write(f"{target} at {step}: {'hit' if kill.hit else 'missed'}\n")
         matrix.finish()
         json.dump(matrix.verdict(), sys.stdout, indent=1)
 

@@ -21,6 +21,7 @@ from orchestrator.domain.status import TaskStatus
 from orchestrator.models import Check, DecisionRecord, Diff, Event, JournalChunk, Session, Task, Workspace
 from orchestrator.ports import Sandbox
 from orchestrator.services import reviews, tasks
+from orchestrator.services.recording import recorder
 from tests.faults.test_t7_git_as_a_weapon import PLANTINGS
 from tests.lab import Lab, lab, turns
 from tests.repositories import Repository
@@ -138,7 +139,11 @@ class Scene:
             *Diff.objects.values_list("text", flat=True),
             *Event.objects.values_list("text", "data"),
             *Check.objects.values_list("failing_log", flat=True),
-            *DecisionRecord.objects.values_list("snapshot", flat=True),
+            *DecisionRecord.objects.values_list("reason", "why", "made"),
+            *(
+                str(recorder.unpack(bytes(facts), version=1))
+                for facts in DecisionRecord.objects.values_list("facts", flat=True)
+            ),
             *Task.objects.values_list("reason", "evidence"),
         ]
         told = [

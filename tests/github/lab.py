@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from orchestrator.models import Project, Task
+from orchestrator.ports import SCM
 from tests.fakegithub.ci import Runners
 from tests.fakegithub.server import FakeGitHub, fake_github
 from tests.fakegithub.world import FULL, ROBOT_TOKEN, Pull
@@ -15,6 +16,8 @@ from workers import mirrors
 from workers.git.mirror import Mirror
 from workers.plugins.scms.github import people
 from workers.plugins.scms.github.project import forge, tracker
+from workers.plugins.scms.local import LocalForge
+from workers.toolbox import Toolbox
 
 REVIEWER = "grace"
 
@@ -32,6 +35,19 @@ class GitHubLab:
         found = [pull for pull in self.github.world.pulls.values() if pull.head == task.branch]
         assert len(found) == 1
         return found[0]
+
+    def tools_with_local(self, there: Project) -> Toolbox:
+        """The workers' tools where one more project has the built-in forge."""
+        tools = self.here.tools
+
+        def mirror(row: Project) -> Mirror:
+            own = Mirror(path=self.here.folder / f"mirror-{row.pk}.git", remote_url=row.remote)
+            return own if row.pk == there.pk else tools.mirror(row)
+
+        def scm(row: Project) -> SCM:
+            return LocalForge(project=row, mirror=mirror(row)) if row.pk == there.pk else tools.scm(row)
+
+        return replace(tools, mirror=mirror, scm=scm)
 
 
 @contextmanager

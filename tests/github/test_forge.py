@@ -507,7 +507,7 @@ def test_everybody_rests_when_github_asks_for_it(
 def test_reads_stop_before_writes_do(scene: Scene) -> None:
     scene.push()
     number = scene.open()
-    scene.github.remaining = 300
+    scene.github.quota.left["graphql"] = 300
     look(scene, number)
     with pytest.raises(Unavailable, match="limit for this hour") as unavailable:
         look(scene, number)

@@ -1,73 +1,37 @@
-"""Merging on GitHub: that head and no other, approved by somebody who may, as the project wants it, through a queue where one is demanded."""
+"""Merging on GitHub: approved by somebody who may, as the project wants it, through a queue where one is demanded. That it is that head and
+no other, and that its checks are known, is in `test_rows.py`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
 from orchestrator.domain.status import TaskStatus
-from orchestrator.models import Job, Workspace
+from orchestrator.models import Job, PullRequest, Task, Workspace
 from orchestrator.services import tasks
 from tests.fakegithub.world import ROBOT
 from tests.github.lab import REVIEWER, GitHubLab, github_lab
-from tests.github.test_rows import AUTO_MERGE, look, reached, settle
+from tests.github.test_loop import reached
 from tests.lab import FIX, turns
-from tests.repositories import Repository
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Meddled:
-    """A forge on which something happens between our last look and the merge."""
-
-    inner: Any
-    meddle: Any
-
-    def merge(self, number: int, **more: Any) -> str:
-        self.meddle()
-        return str(self.inner.merge(number, **more))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
+AUTO_MERGE = {"auto": True, "action": ["auto-merge"]}
 
 
-def _pushed_by_hand(lab: GitHubLab, branch: str) -> str:
-    before = lab.github.world.refs()
-    clone = lab.here.folder / "by-hand"
-    lab.here.repository.git("clone", "-q", "-b", branch, str(lab.github.world.git_dir), str(clone))
-    made = Repository(clone)
-    sha = made.commit({"BY_HAND": "mine\n"})
-    made.git("push", "-q", "origin", branch)
-    lab.github.world.moved(before)
-    return sha
+def look(task: Task) -> bool:
+    """The next look is due."""
+    PullRequest.objects.filter(task=task).update(poll_at=None)
+    return True
 
 
-def test_i7_a_head_that_moves_between_the_last_look_and_the_merge_is_not_merged() -> None:
-    with github_lab() as lab:
-        here, world = lab.here, lab.github.world
-        here.rule("approved-and-green", **AUTO_MERGE)
-        task = here.submit(script=turns(FIX))
-        reached(lab, task, TaskStatus.REVIEW_PENDING)
-        moved: list[str] = []
-
-        def meddle() -> None:
-            if not moved:
-                moved.append(_pushed_by_hand(lab, task.branch))
-
-        forge = here.tools.scm
-        here.equip(replace(here.tools, scm=lambda row: Meddled(forge(row), meddle)))
-        world.review(REVIEWER, lab.pull(task).number, "APPROVED")
-        here.until(lambda: look(task) and bool(moved), "somebody pushes at that moment")
-        settle(lab, task)
-        assert (lab.pull(task).state, lab.pull(task).head_sha) == ("open", moved[0])
-        reached(lab, task, TaskStatus.REVIEW_PENDING)  # the approval was of another head
-        world.review(REVIEWER, lab.pull(task).number, "APPROVED")
-        reached(lab, task, TaskStatus.MERGED)
-        assert world.git("rev-parse", "main^2") == moved[0]
+def settle(lab: GitHubLab, task: Task) -> None:
+    """Rounds with looks in which what must not happen has its chance to."""
+    for _ in range(4):
+        look(task)
+        lab.here.settle(2)
 
 
 def test_i7_only_the_approval_of_somebody_who_may_write_merges() -> None:
@@ -85,23 +49,6 @@ def test_i7_only_the_approval_of_somebody_who_may_write_merges() -> None:
         assert lab.pull(task).state == "open"
         world.review(REVIEWER, lab.pull(task).number, "APPROVED")
         reached(lab, task, TaskStatus.MERGED)
-
-
-def test_a_required_check_that_was_renamed_keeps_it_from_being_merged_and_is_named() -> None:
-    with github_lab() as lab:
-        here, world = lab.here, lab.github.world
-        here.rule("approved-and-green", **AUTO_MERGE)
-        here.set(scm={**here.project.scm, "requiredChecks": ["ci", "old name"]})
-        task = here.submit(script=turns(FIX))
-        here.until(lambda: look(task) and bool(world.pulls), "the pull request is there")
-        lab.runners.join()
-        world.check(lab.pull(task).head_sha, "new name", "success")
-        world.review(REVIEWER, lab.pull(task).number, "APPROVED")
-        settle(lab, task)
-        assert reached(lab, task, TaskStatus.CI_PENDING).reason == "not reported yet: old name"
-        assert lab.pull(task).state == "open"
-        here.set(scm={**here.project.scm, "requiredChecks": ["ci", "new name"]})
-        here.until(lambda: look(task) and lab.pull(task).state == "merged", "the project names it as it is called now")
 
 
 @pytest.mark.parametrize(("method", "parents"), [("merge", 2), ("squash", 1), ("rebase", 1)])

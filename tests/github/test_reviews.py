@@ -8,7 +8,8 @@ from orchestrator.domain.status import TaskStatus
 from orchestrator.models import Event
 from tests.fakegithub.world import ROBOT
 from tests.github.lab import REVIEWER, github_lab
-from tests.github.test_rows import AUTO_MERGE, look, reached, settle
+from tests.github.test_loop import reached
+from tests.github.test_merging import AUTO_MERGE, look, settle
 from tests.lab import FIX, turns
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -1,76 +1,55 @@
-"""Acceptance rows of the reaction engine on GitHub, where they are not in `test_loop.py` (D4, D9, D10)."""
+"""Acceptance rows of the reaction engine on GitHub: the same promises as on the built-in forge, kept over another's API."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+import hashlib
+import hmac
+import json
 from datetime import timedelta
 
+import httpx
 import pytest
+from django.db import connections
 
 from orchestrator.domain.status import TaskStatus
-from orchestrator.models import Event, Job, Project, PullRequest, Task, Turn
-from orchestrator.ports import SCM, Refused
-from orchestrator.services import reviews, tasks
+from orchestrator.models import Delivery, Event, Job, PullRequest, Task, Turn
+from orchestrator.ports import Refused
+from orchestrator.services import deliveries, reviews, tasks
+from tests.fakegithub.hooks import Hooks
 from tests.github.lab import REVIEWER, GitHubLab, github_lab
+from tests.github.test_loop import SECRET, reached
 from tests.lab import FIX, NOTHING, TRY, register, turns
 from tests.repositories import Repository
+from tests.web.serving import served
 from workers import mirrors
-from workers.plugins.scms.local import LocalForge
 
 pytestmark = pytest.mark.django_db(transaction=True)
-AUTO_MERGE = {"auto": True, "action": ["auto-merge"]}
 
 
-def reached(lab: GitHubLab, task: Task, *statuses: TaskStatus) -> Task:
-    """Step, with every look due at once, until the task is there."""
-
-    def there() -> bool:
-        look(task)
-        task.refresh_from_db()
-        return task.status in statuses
-
-    lab.here.until(there, f"{task} is {' or '.join(statuses)}")
-    return task
-
-
-def look(task: Task) -> bool:
-    """The next look is due."""
-    PullRequest.objects.filter(task=task).update(poll_at=None)
+def _looked(lab: GitHubLab) -> bool:
+    """All pull requests are due for a look, and the runners are done."""
+    lab.runners.join()
+    PullRequest.objects.update(poll_at=None)
     return True
 
 
-def settle(lab: GitHubLab, task: Task) -> None:
-    """Rounds with looks in which what must not happen has its chance to."""
-    for _ in range(4):
-        look(task)
-        lab.here.settle(2)
+def _reds(lab: GitHubLab) -> int:
+    return sum(run.conclusion == "failure" for run in lab.github.world.checks.values())
 
 
 def test_d1_two_sends_then_one_escalation_then_nothing() -> None:
     with github_lab() as lab:
         here = lab.here
         task = here.submit(script=turns(TRY))
-        here.until(lambda: look(task) and len(here.escalations(task)) == 1, "a human is called")
+        here.until(lambda: _looked(lab) and len(here.escalations(task)) == 1, "a human is called")
         tasks.send(task=task, text="try something else", actor=here.me)
-        here.until(lambda: look(task) and here.turn(task).n == 4 and _red(task) == 4, "the fourth head is red")
-        settle(lab, task)
-        assert (len(here.sent(task, "ci-failed")), len(here.escalations(task)), here.doubles()) == (2, 1, 0)
-
-
-def test_d14_counting_goes_on_after_a_restart_in_the_middle_of_the_series() -> None:
-    with github_lab() as lab:
-        here = lab.here
-        task = here.submit(script=turns(TRY))
-        here.until(lambda: look(task) and here.turn(task).n == 2, "the first answer is under way")
-        here.forget()
-        here.until(lambda: look(task) and len(here.escalations(task)) == 1, "a human is called")
-        settle(lab, task)
+        here.until(lambda: _looked(lab) and _reds(lab) == 4, "the fourth head is red")
+        for _ in range(4):
+            _looked(lab)
+            here.settle(2)
         assert len(here.sent(task, "ci-failed")) == 2
-
-
-def _red(task: Task) -> int:
-    return PullRequest.objects.get(task=task).checks.filter(conclusion="failure").values("head_sha").distinct().count()
+        assert len(here.escalations(task)) == 1
+        assert here.doubles() == 0
 
 
 def test_d2_a_review_is_told_at_once_and_a_human_is_called_once_after_half_an_hour() -> None:
@@ -78,61 +57,181 @@ def test_d2_a_review_is_told_at_once_and_a_human_is_called_once_after_half_an_ho
         here, world = lab.here, lab.github.world
         task = here.submit(script=turns(FIX, NOTHING))
         reached(lab, task, TaskStatus.REVIEW_PENDING)
-        number = lab.pull(task).number
-        world.review(REVIEWER, number, "CHANGES_REQUESTED", "not like this", [("README", 2, "why here?")])
-        here.until(lambda: look(task) and "why here?" in here.heard(task), "the agent is told")
+        world.review(
+            REVIEWER, lab.pull(task).number, "CHANGES_REQUESTED", "not like this", [("README", 2, "why here?")]
+        )
+        here.until(lambda: _looked(lab) and "why here?" in here.heard(task), "the agent is told")
         assert "README:2" in here.heard(task, 2)
         assert "not like this" in here.heard(task, 2)
-        here.later(timedelta(minutes=29))
-        settle(lab, task)
-        assert not here.escalations(task)
-        here.later(timedelta(minutes=2))
-        settle(lab, task)
-        here.later(timedelta(hours=3))
-        settle(lab, task)
-        assert (len(here.escalations(task)), len(here.sent(task, "changes-requested"))) == (1, 1)
+        for span, called in ((timedelta(minutes=29), 0), (timedelta(minutes=2), 1), (timedelta(hours=3), 1)):
+            here.later(span)
+            _looked(lab)
+            here.settle()
+            assert len(here.escalations(task)) == called
+        assert len(here.sent(task, "changes-requested")) == 1
 
 
 def test_d3_auto_merge_merges_exactly_the_approved_head_once() -> None:
     with github_lab() as lab:
         here, world = lab.here, lab.github.world
-        here.rule("approved-and-green", **AUTO_MERGE)
+        here.rule("approved-and-green", auto=True, action=["auto-merge"])
         task = here.submit(script=turns(FIX))
         reached(lab, task, TaskStatus.REVIEW_PENDING)
         head = lab.pull(task).head_sha
         world.review(REVIEWER, lab.pull(task).number, "APPROVED")
         reached(lab, task, TaskStatus.MERGED)
-        settle(lab, task)
-        (merge,) = world.git("log", "--merges", "--format=%H", "main").split()
-        assert world.git("rev-parse", f"{merge}^2") == head
-        assert PullRequest.objects.get().merged_head == head
+        _looked(lab)
+        here.settle()
+        merges = world.git("log", "--merges", "--format=%H", "main").split()
+        assert [world.git("rev-parse", f"{merge}^2") for merge in merges] == [head]
+        assert sum(asked.startswith("PUT") and asked.endswith("/merge") for asked in lab.github.asked) == 1
 
 
-def test_d13_the_same_number_on_another_forge_is_another_pull_request() -> None:
+def test_d13_the_same_number_in_another_repository_is_another_pull_request() -> None:
     with github_lab() as lab:
-        here, world = lab.here, lab.github.world
+        here = lab.here
         second = Repository.make(here.folder / "other", {"README": "hello\n"})
         second.git("config", "receive.denyCurrentBranch", "updateInstead")
-        other = register(second, here.me)
-        here.equip(replace(here.tools, scm=_forges(lab, local=other)))
-        mirrors.fetch(other, here.tools, timeout=30)
-        one, two = here.submit(script=turns(FIX)), here.submit(script=turns(FIX), project=other)
+        there, before = register(second, here.me), here.tools
+        here.tools = lab.tools_with_local(there)
+        mirrors.fetch(there, here.tools, timeout=30)
+        one, two = here.submit(script=turns(FIX)), here.submit(script=turns(FIX), project=there)
         reached(lab, one, TaskStatus.REVIEW_PENDING)
         here.reach(two, TaskStatus.REVIEW_PENDING)
-        assert {pull.number for pull in PullRequest.objects.all()} == {1}
+        assert lab.pull(one).number == PullRequest.objects.get(task=two).number == 1
         reviews.submit_review(task=two, decision="approve", actor=here.other)
         here.reach(two, TaskStatus.MERGEABLE)
         tasks.request_merge(task=two, actor=here.me)
         here.reach(two, TaskStatus.MERGED)
-        settle(lab, one)
-        assert (lab.pull(one).state, "fixed" in second.ask("show", "main:README")) == ("open", True)
-        assert "fixed" not in world.git("show", "main:README")
+        assert lab.pull(one).state == "open"
+        here.tools = before
 
 
-def _forges(lab: GitHubLab, *, local: Project) -> Callable[[Project], SCM]:
-    """This project's forge is the built-in one; all others' stay what they are."""
-    elsewhere, mirror = lab.here.tools.scm, lab.here.tools.mirror
-    return lambda row: LocalForge(project=row, mirror=mirror(row)) if row.pk == local.pk else elsewhere(row)
+def test_d14_counting_goes_on_after_a_restart_in_the_middle_of_the_series() -> None:
+    with github_lab() as lab:
+        here = lab.here
+        task = here.submit(script=turns(TRY))
+        here.until(lambda: _looked(lab) and here.turn(task).n == 2, "the first answer is under way")
+        here.forget()
+        here.until(lambda: _looked(lab) and len(here.escalations(task)) == 1, "a human is called")
+        here.settle()
+        assert len(here.sent(task, "ci-failed")) == 2
+
+
+def test_d18_an_agent_that_cannot_resume_is_told_its_task_and_what_went_before() -> None:
+    with github_lab() as lab:
+        here = lab.here
+        task = here.submit(title="Fix the greeting", script=turns(TRY, FIX))
+        reached(lab, task, TaskStatus.REVIEW_PENDING)
+        first, second = here.heard(task, 1), here.heard(task, 2)
+        assert first.count("Fix the greeting") == second.count("Fix the greeting") == 1
+        assert "exit code 1" in second
+        assert "[message" not in second.split("This turn is about:")[0]
+
+
+# --- T24: a confused merge ---
+
+
+def _approved(lab: GitHubLab, **required: object) -> Task:
+    """A task whose approved head would be merged by itself, but that nobody has looked since."""
+    here = lab.here
+    here.rule("approved-and-green", auto=True, action=["auto-merge"])
+    here.set(scm={**here.project.scm, **required})
+    task = here.submit(script=turns(FIX))
+    reached(lab, task, TaskStatus.REVIEW_PENDING)
+    return task
+
+
+def test_t24_a_head_that_moved_between_the_look_and_the_merge_is_not_merged() -> None:
+    with github_lab() as lab:
+        here, world = lab.here, lab.github.world
+        task = _approved(lab)
+        pull, said = lab.pull(task), lab.github.rest.operations["pulls/merge"]
+        before, clone = world.refs(), here.folder / "by-hand"
+        here.repository.git("clone", "-q", "-b", task.branch, str(world.git_dir), str(clone))
+        theirs = Repository(clone)
+        moved = theirs.commit({"UNSEEN": "nobody approved this\n"})
+
+        def push_first(call: object) -> tuple[int, object]:
+            """A person pushes after everything was checked, and before the forge merges."""
+            theirs.git("push", "-q", "origin", task.branch)
+            world.moved(before)
+            lab.github.rest.operations["pulls/merge"] = said
+            return said(call)  # type: ignore[arg-type]
+
+        lab.github.rest.operations["pulls/merge"] = push_first
+        world.review(REVIEWER, pull.number, "APPROVED")
+        here.until(lambda: _looked(lab) and pull.head_sha == moved, "the head moves under the merge")
+        for _ in range(4):
+            _looked(lab)
+            here.settle(2)
+        assert pull.state == "open"
+        assert world.sha("refs/heads/main") != moved
+        assert not world.git("log", "--merges", "--format=%H", "main")
+
+
+def test_t24_a_required_check_that_was_renamed_is_not_reported_and_nothing_is_merged() -> None:
+    with github_lab() as lab:
+        here, world = lab.here, lab.github.world
+        task = _approved(lab, requiredChecks=["ci"])
+        here.set(scm={**here.project.scm, "requiredChecks": ["ci (linux)"]})
+        world.review(REVIEWER, lab.pull(task).number, "APPROVED")
+        for _ in range(4):
+            _looked(lab)
+            here.settle(2)
+        assert lab.pull(task).state == "open"
+        task.refresh_from_db()
+        assert (task.status, "ci (linux)" in task.reason) == (TaskStatus.CI_PENDING, True)
+
+
+def test_t24_an_approved_head_on_which_nothing_was_reported_is_not_merged() -> None:
+    with github_lab() as lab:
+        here, world = lab.here, lab.github.world
+        world.new_head = lambda _: None
+        here.rule("approved-and-green", auto=True, action=["auto-merge"])
+        here.set(scm={**here.project.scm, "requiredChecks": None})
+        task = here.submit(script=turns(FIX))
+        here.until(lambda: bool(world.pulls), "the pull request is there")
+        world.review(REVIEWER, lab.pull(task).number, "APPROVED")
+        for _ in range(4):
+            here.later(timedelta(minutes=2))
+            _looked(lab)
+            here.settle(2)
+        assert lab.pull(task).state == "open"
+
+
+# --- F16 ---
+
+
+def test_f16_forged_and_replayed_webhooks_do_nothing_and_lost_ones_cost_time_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(deliveries.SECRET, SECRET)
+    with github_lab() as lab, served() as web:
+        here, world = lab.here, lab.github.world
+        url = f"{web.url}/webhooks/github/"
+        hooks = Hooks(lab.github, url, SECRET)
+        task = here.submit(script=turns(FIX))
+        here.until(lambda: bool(world.pulls), "the pull request is there")
+        number = lab.pull(task).number
+        told = hooks.pending()
+        assert set(hooks.deliver(told)) == {202}
+        taken = Delivery.objects.count()
+        assert set(hooks.deliver([*told, *told])) == {202}  # replayed
+        forged = json.dumps({"action": "closed", "pull_request": {"number": number, "merged": True}}).encode()
+        headers = {
+            "X-GitHub-Event": "pull_request",
+            "X-GitHub-Delivery": "forged",
+            "X-Hub-Signature-256": f"sha256={hmac.new(b'guessed', forged, hashlib.sha256).hexdigest()}",
+            "Content-Type": "application/json",
+        }
+        assert httpx.post(url, content=forged, headers=headers).status_code == 401
+        assert Delivery.objects.count() == taken
+        world.review(REVIEWER, number, "APPROVED")  # its webhook is lost
+        hooks.pending()
+        PullRequest.objects.update(poll_at=None)  # the poll comes in any case
+        here.until(lambda: _looked(lab) and here.reach(task, TaskStatus.MERGEABLE).pk == task.pk, "the poll tells")
+        connections.close_all()
 
 
 def test_d15_what_is_uncommitted_at_the_end_is_kept_under_a_ref_and_shown() -> None:
@@ -165,7 +264,7 @@ def test_d16_a_review_that_the_agent_did_not_take_is_tried_again_then_a_human_is
         here.port.down.add("start")
         world.review(REVIEWER, lab.pull(task).number, "COMMENTED", "", [("README", 2, "why here?")])
         waiting = Job.objects.filter(verb="StartTurn", attempts__gt=0)
-        here.until(lambda: look(task) and waiting.exists(), "the start failed")
+        here.until(lambda: _looked(lab) and waiting.exists(), "the start failed")
         for _ in range(3):
             here.hurry()
             here.step()

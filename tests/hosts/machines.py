@@ -39,6 +39,8 @@ mount --rbind /dev "$root/dev"
 for folder in run tmp root dev/shm; do mount -t tmpfs -o mode=0755 tmpfs "$root/$folder"; done
 chmod 1777 "$root/tmp" "$root/dev/shm"
 mkdir "$root/run/sshd"
+shift 3
+for folder; do mkdir -p "$root$folder"; mount --bind "$folder" "$root$folder"; done
 [ -z "$boot_id" ] || mount --bind "$boot_id" "$root/proc/sys/kernel/random/boot_id"
 hostname "$name"
 cd "$root"
@@ -70,6 +72,7 @@ class Machine:
     own_boot_id: bool
     init: subprocess.Popen[str] | None = None
     missing: Sequence[str] = ()
+    shown: Sequence[str] = ()
 
     @property
     def name(self) -> str:
@@ -156,7 +159,7 @@ class Machine:
             _INIT,
             "init",
         )
-        words = (*argv, str(self.root), self.name, boot_id)
+        words = (*argv, str(self.root), self.name, boot_id, *self.shown)
         self.init = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
         assert self.init.stdout is not None
         with self.init.stdout as said:
@@ -164,13 +167,22 @@ class Machine:
         self.plug_in()
         self.start_sshd()
 
+    def shown_the_way_to(self, address: str) -> None:
+        """Let it find an address of ours that is not on its own cable."""
+        if address != self.gateway:
+            _run("ip", "-n", self.name, "route", "add", address, "via", self.gateway)
+
     def reboot(self) -> None:
         self.power_off()
         self.boot()
 
     def inside(self, *argv: str, stdin: str = "") -> str:
         """What a program prints that is run on the machine as root."""
-        return _run("nsenter", "--target", str(self._first), *_NAMESPACES, "--", *argv, stdin=stdin)
+        return _run(*self.entering(), *argv, stdin=stdin)
+
+    def entering(self) -> tuple[str, ...]:
+        """What to put before a command line that is to run on the machine."""
+        return ("nsenter", "--target", str(self._first), *_NAMESPACES, "--")
 
     def start_sshd(self) -> None:
         options = {
@@ -193,7 +205,11 @@ class Machine:
         for line in self.inside("ps", "-eo", "pid=,comm=").splitlines():
             pid, command = line.split(maxsplit=1)
             if command.startswith("sshd"):
-                self.inside("/bin/sh", "-c", 'kill -9 "$1" 2> /dev/null || true', "kill", pid)
+                self.kill(int(pid))
+
+    def kill(self, pid: int) -> None:
+        """kill -9 of one of its processes, by its own number; one that is gone is none."""
+        self.inside("/bin/sh", "-c", 'kill -9 "$1" 2> /dev/null || true', "kill", str(pid))
 
     def processes(self, word: str) -> list[int]:
         """The processes of the machine, by its own numbers, whose command line holds a word."""
@@ -309,13 +325,16 @@ _NAMESPACES = ("--mount", "--uts", "--ipc", "--net", "--pid", "--wd=/")
 
 
 @contextmanager
-def machine(*, size: str = "512m", own_boot_id: bool = False, missing: Sequence[str] = ()) -> Iterator[Machine]:
-    """A running machine. `missing` names programs that it lacks; `own_boot_id` gives it one that changes with each boot, at the price that
+def machine(
+    *, size: str = "512m", own_boot_id: bool = False, missing: Sequence[str] = (), shown: Sequence[str] = ()
+) -> Iterator[Machine]:
+    """A running machine. `missing` names programs that it lacks, `shown` folders of ours that it has although they are in places which are
+    its own; `own_boot_id` gives it one that changes with each boot, at the price that
     sandboxes of accounts other than root do not work there."""
     PLACE.mkdir(exist_ok=True)
     clear_stale()
     number, lock = _claim()
-    made = Machine(number=number, lock=lock, own_boot_id=own_boot_id, missing=missing)
+    made = Machine(number=number, lock=lock, own_boot_id=own_boot_id, missing=missing, shown=shown)
     try:
         made.make(size=size)
         made.boot()

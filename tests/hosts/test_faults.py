@@ -12,9 +12,10 @@ import pytest
 
 from orchestrator.domain.addresses import fingerprint
 from orchestrator.ports import Command, PortError, Refused, Run, RunEnd, RunState, Unavailable
-from tests.hosts.machines import Machine, machine, needs_machines
-from tests.hosts.reaching import reached, ssh_host
-from workers.plugins.hosts.ssh.host import LINES, SshHost
+from tests.hosts.machines import ACCOUNT, UID, Machine, machine, needs_machines
+from tests.hosts.reaching import FOLDER, reached, ssh_host
+from tests.hosts.service import serves
+from workers.plugins.hosts.ssh.host import LINES, OLD_VERSIONS, SshHost
 
 pytestmark = [pytest.mark.root, pytest.mark.faults, needs_machines]
 PATIENCE = 45.0
@@ -104,25 +105,6 @@ def logged(spare: Machine, words: str) -> str:
     return log
 
 
-# The process that listens: guards are its children, and look like it.
-SERVE = """
-import glob, os
-inodes = {line.split()[6] for line in open("/proc/net/unix") if line.split()[3] == "00010000" and line.strip().endswith("/serve.sock")}
-for handle in glob.glob("/proc/[0-9]*/fd/*"):
-    try:
-        if os.readlink(handle)[8:-1] in inodes:
-            print(handle.split("/")[2])
-    except OSError:
-        pass
-"""
-
-
-def serve_of(spare: Machine) -> str:
-    """The pid of hostkit's serve, by the machine's own numbers."""
-    (found,) = spare.inside("python3", "-c", SERVE).split()
-    return found
-
-
 def test_f5_an_agent_that_is_cut_off_works_on_and_its_journal_catches_up_without_a_gap(
     spare: Machine, host: SshHost
 ) -> None:
@@ -208,7 +190,8 @@ def test_f2_a_killed_serve_is_started_again_and_finds_its_agents(spare: Machine,
     reader.until(lambda _: b"line 20\n" in reader.output)
 
     for _ in range(3):
-        spare.inside("kill", "-9", serve_of(spare))
+        (serve,) = serves(spare)
+        spare.kill(serve)
         reader.until(lambda state: state.live)
 
     assert reader.to_the_end().exit_code == 0
@@ -334,6 +317,17 @@ def test_f17_a_disk_that_is_full_before_hostkit_is_there_is_unavailable_too(spar
         assert "No space left" in str(said)
         spare.make_room()
         assert host.facts().git
+
+
+def test_of_older_versions_of_hostkit_only_the_newest_few_stay(spare: Machine) -> None:
+    lib = f"/home/{ACCOUNT}/.ao-host/{FOLDER}/lib"
+    years = range(2015, 2025)
+    make = [f"mkdir -p {lib}/v{year}/workers && touch -d {year}-01-01 {lib}/v{year}" for year in years]
+    spare.inside("setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups", "sh", "-c", " && ".join(make))
+    with ssh_host(spare) as host:
+        ours = host.facts().hostkit
+        assert set(spare.inside("ls", lib).split()) == {ours, *(f"v{year}" for year in years[-OLD_VERSIONS:])}
+        assert len(serves(spare)) == 1
 
 
 def test_start_files_that_print_and_dawdle_do_not_get_in_the_way(spare: Machine) -> None:

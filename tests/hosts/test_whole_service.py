@@ -5,23 +5,23 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-import psycopg
 import pytest
 
+from tests.hosts.board import open_board
 from tests.hosts.machines import Machine, machine, needs_machines
-from tests.installation import ROOT, Installation, installation, plain_repository, wait_for
+from tests.hosts.service import rooms, take_sessions
+from tests.hosts.spares import PYTHON, gate_for, joined
+from tests.installation import Installation, installation, plain_repository, wait_for
 from tests.repositories import Repository
 
 pytestmark = [pytest.mark.e2e, pytest.mark.faults, pytest.mark.slow, pytest.mark.root, needs_machines]
-TASKS, MACHINES, SLOTS = 30, 3, 4
+TASKS, MACHINES, SLOTS, SESSIONS = 30, 3, 4, 14
 AGENT = (
     'cat > /tmp/prompt; n=$(sed -n "s/.*Work \\([0-9]*\\).*/\\1/p" /tmp/prompt | head -n 1); '
     'hostname > "work-$n"; sleep 1; git add .; git commit -qm "Work $n"'
@@ -33,6 +33,7 @@ projects:
     agent: command
     agentConfig: {{{{command: [/bin/sh, -c, {json.dumps(AGENT)}]}}}}
     reassignAfter: 20s
+    maxSessions: {SESSIONS}
     scm: {{{{plugin: local, requiredChecks: [], requiredApprovals: 0}}}}
 reactions:
   approved-and-green: {{{{auto: true, action: auto-merge}}}}
@@ -60,7 +61,7 @@ class Watcher:
             self._thread.join()
 
     def _watch(self) -> None:
-        with database(self._here) as connection:
+        with self._here.database() as connection:
             while not self._over.wait(0.05):
                 for name, live in connection.execute(
                     "SELECT host.name, count(*) FROM orchestrator_session session JOIN orchestrator_host host ON host.id = session.host_id"
@@ -73,41 +74,17 @@ class Watcher:
                 self.looks += 1
 
 
-def database(here: Installation) -> psycopg.Connection[tuple[object, ...]]:
-    return psycopg.connect(host=str(here.home / "run" / "postgres"), user="ao", dbname="ao", autocommit=True)
-
-
-def add(here: Installation, one: Machine) -> None:
-    words = [
-        "host",
-        "add",
-        f"agent@{one.address}",
-        "--key",
-        str(one.key),
-        "--yes",
-        "--name",
-        one.name,
-        "--slots",
-        str(SLOTS),
-    ]
-    argv = [sys.executable, "-m", "ops.local.main", *words, "--home", str(here.home)]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-
-
 @contextmanager
-def service(machines: int) -> Iterator[tuple[Installation, Repository, list[Machine]]]:
-    """The running service with so many machines; this one takes no sessions."""
+def service(machines: int, *words: str) -> Iterator[tuple[Installation, Repository, list[Machine]]]:
+    """The running service with so many machines over SSH, started with these words; this one takes no sessions."""
     with ExitStack() as stack:
         made = [stack.enter_context(machine()) for _ in range(machines)]
         here = stack.enter_context(installation())
         repository = plain_repository(here.folder / "app", {"README": "hello\n"})
         config = here.folder / "agent-orchestrator.yaml"
         config.write_text(CONFIG.format(path=repository.path))
-        here.start(str(repository.path), "--config", str(config))
-        for one in made:
-            add(here, one)
-        assert here.call("PATCH", "/hosts/local/", json={"capacity": 0}).status_code == 200
+        here.start(str(repository.path), "--config", str(config), *words)
+        take_sessions(here, made, slots=SLOTS)
         yield here, repository, made
 
 
@@ -130,7 +107,7 @@ def each_was_done_once(here: Installation, repository: Repository, machines: lis
     subjects = Counter(repository.ask("log", "--format=%s", "--no-merges", "main").splitlines())
     done = {name: times for name, times in subjects.items() if name.startswith("Work ")}
     assert done == {f"Work {n}": 1 for n in range(tasks)}
-    with database(here) as connection:
+    with here.database() as connection:
         counted = connection.execute(
             "SELECT (SELECT count(*) FROM orchestrator_message WHERE deliveries > 1), (SELECT count(*) FROM orchestrator_pullrequest)"
         ).fetchone()
@@ -139,26 +116,46 @@ def each_was_done_once(here: Installation, repository: Repository, machines: lis
         wait_for(lambda one=one: rooms(one) == "", f"nothing is left on {one.name}")  # type: ignore[misc]
 
 
-def rooms(one: Machine) -> str:
-    return one.inside("sh", "-c", "ls /home/agent/.ao-host/*/rooms")
+def most_at_once(here: Installation) -> Counter[str]:
+    """The most sessions that were ever live on each host, and on all of them, as the rows of all sessions tell."""
+    with here.database() as connection:
+        rows = connection.execute(
+            "SELECT host.name, session.created_at, session.ended_at FROM orchestrator_session session"
+            " JOIN orchestrator_host host ON host.id = session.host_id"
+        ).fetchall()
+    changes = [(begun, 1, name) for name, begun, _ in rows] + [(ended, -1, name) for name, _, ended in rows if ended]
+    live: Counter[str] = Counter()
+    most: Counter[str] = Counter()
+    for _, change, name in sorted(changes, key=lambda one: one[:2]):
+        for whose in (str(name), "all"):
+            live[whose] += change
+            most[whose] = max(most[whose], live[whose])
+    return most
 
 
 @pytest.mark.timeout(400)
-def test_f4_thirty_tasks_over_three_machines_of_which_one_is_unplugged_are_each_merged_once() -> None:
-    with service(MACHINES) as (here, repository, machines):
+def test_f4_thirty_tasks_over_three_machines_and_a_spare_of_which_one_is_unplugged_are_each_merged_once() -> None:
+    with machine(shown=[PYTHON]) as fourth, service(MACHINES, *gate_for(fourth)) as (here, repository, machines):
         watcher = Watcher(here)
-        with watcher.watching():
+        with joined(fourth, here, "--capacity", str(SLOTS)) as spare, watcher.watching(), open_board(here) as board:
             submit(here, TASKS)
             wait_for(lambda: merged(here) >= 6 and live_on(here, machines[0].name) > 0, "they are on their way")
+            assert live_on(here, spare.name) > 0
             machines[0].unplug()
             wait_for(lambda: merged(here) == TASKS, "all are merged", seconds=200)
+            wait_for(lambda: board.shown("done") == TASKS, "the open board shows it", seconds=10)
             machines[0].plug_in()
             wait_for(lambda: live_on(here, machines[0].name) == 0, "it has come back")
-        assert set(watcher.most) == {one.name for one in machines}
-        assert max(watcher.most.values()) == SLOTS
+            wait_for(lambda: spare.rooms() == "", "nothing is left on the spare")
+        assert board.backwards == 0
+        assert set(watcher.most) == {"spare", *(one.name for one in machines)}
+        most = most_at_once(here)
+        assert max(most[name] for name in watcher.most) == max(watcher.most.values()) == SLOTS
+        assert SLOTS < most["all"] <= SESSIONS
         assert watcher.looks > 50
         assert watcher.slowest < 2
         each_was_done_once(here, repository, machines, TASKS)
+        assert fourth.name in {repository.ask("show", f"main:work-{n}") for n in range(TASKS)}
 
 
 @pytest.mark.timeout(400)

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from orchestrator.domain.status import TaskStatus
 from orchestrator.models import Job, PullRequest, Session, Task, Turn, Workspace
-from orchestrator.services import reviews, tasks
+from orchestrator.services import escalations, reviews, tasks
 from orchestrator.services.reconcile import reconcile
 from orchestrator.services.tasks import NotNow
 from tests.lab import CHECKED, FIX, NOTHING, Lab, lab, together, turns
@@ -151,7 +151,7 @@ def test_a_pull_request_that_was_closed_by_hand_ends_its_task_and_asks() -> None
         here.tools.scm(here.project).close(PullRequest.objects.get().number)
         here.reach(task, TaskStatus.CLOSED)
         assert task.attention == "respond"
-        tasks.acknowledge(interruption=task.interruptions.get(), actor=here.me)
+        escalations.acknowledge(interruption=task.interruptions.get(), actor=here.me)
         here.until(lambda: Task.objects.get().attention == "done", "it leaves the column when it was seen")
         _gone(here, task)
 

@@ -14,7 +14,7 @@ from orchestrator.domain.rules import Priority, Trigger
 from orchestrator.domain.status import TaskStatus
 from orchestrator.models import Check, Interruption, Workspace
 from orchestrator.ports import Host, Workspaces, WorkspaceSpec
-from orchestrator.services import jobs, tasks
+from orchestrator.services import promises, tasks
 from orchestrator.services.sessions import Overtaken
 from tests.lab import CHECKED, FIX, Lab, lab, turns
 from workers.executors.table import EXECUTORS
@@ -86,8 +86,8 @@ def test_a_question_that_is_settled_takes_none_along_that_begins_like_it() -> No
 
         now = timezone.now()
         asked = [("agent-exited:turn-1.1", False), ("agent-exited:turn-1.10", False), ("agent-exited:turn-1.1x", True)]
-        jobs.promise([ask(cause, escalation=escalation) for cause, escalation in asked], task=task, now=now)
-        jobs.promise([Settle(cause="agent-exited:turn-1.1")], task=task, now=now)
+        promises.promise([ask(cause, escalation=escalation) for cause, escalation in asked], task=task, now=now)
+        promises.promise([Settle(cause="agent-exited:turn-1.1")], task=task, now=now)
         still = Interruption.objects.open().filter(trigger=Trigger.AGENT_EXITED).values_list("cause", flat=True)
         assert set(still) == {"agent-exited:turn-1.10", "agent-exited:turn-1.1x"}
 

@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 
 from orchestrator.domain.status import TaskStatus
-from orchestrator.models import Event, Host, Job, NotificationChannel, Session, Task, Turn
+from orchestrator.models import Event, Host, Job, Notification, NotificationChannel, Session, Task, Turn
 from orchestrator.ports import Refused
 from orchestrator.services import board, observations, tasks
 from tests.fakes.flaky import EVERYTHING
@@ -55,7 +55,7 @@ def test_d6_when_all_looks_fail_everything_is_held_and_one_alert_goes_out() -> N
         here.settle(2)
         assert Task.objects.get().status == TaskStatus.WORKING
         assert Session.objects.live().filter(task=task).exists()
-        assert Job.objects.filter(verb="Alert").count() == 1
+        assert Notification.objects.filter(telling="alert").count() == 1
         assert Event.objects.filter(kind="host.silent").count() == 2
         assert len(board.health(now=timezone.now()).troubles) == 2
         here.port.down.clear()

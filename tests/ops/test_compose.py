@@ -66,3 +66,9 @@ def test_the_units_run_the_same_commands() -> None:
     assert "-m ops.local.main run %i" in unit
     # A stop of a worker must not end the agents it started.
     assert "KillMode=process" in unit
+
+
+def test_the_unit_of_a_spare_machine_goes_on_with_what_it_joined_and_ends_no_agent() -> None:
+    unit = (ROOT / "ops" / "systemd" / "ao-spare.service").read_text()
+    assert "-m ops.local.main worker\n" in unit
+    assert "KillMode=process" in unit

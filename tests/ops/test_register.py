@@ -168,4 +168,4 @@ def test_a_repository_on_github_uses_github_once_there_is_a_token(monkeypatch: p
     assert any("GitHub, with its own pull requests" in line for line in on_github().told("demo"))
     monkeypatch.delenv("GITHUB_TOKEN")
     assert on_github().scm["plugin"] == "local"
-    assert any("with GITHUB_TOKEN set" in line for line in on_github().told("demo"))
+    assert any("own with GITHUB_TOKEN" in line for line in on_github().told("demo"))

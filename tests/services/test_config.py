@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import time, timedelta
 from typing import Any
 
 import pytest
 import yaml
 
+from orchestrator.domain.escalating import DEFAULT_STEPS, Plan, Rung
 from orchestrator.domain.rules import Priority, Reply, Trigger
 from orchestrator.models import GlobalSettings, NotificationChannel, Project, RuleRow
-from orchestrator.services import rules
+from orchestrator.services import calling, rules
 from orchestrator.services.configuration import applying
 from orchestrator.services.configuration.applying import ChangeKind, ConfigRefused, Loaded
 from orchestrator.services.events import Actor
@@ -289,8 +290,7 @@ def test_d8_durations_that_cannot_be_read_are_refused_with_file_line_key_value_a
         ("projects: {a: {repo: 'ssh://-oProxyCommand=id/x'}}", "projects.a.repo", "owner/name"),
         ("projects: {a: {path: '../../etc'}}", "projects.a.path", "absolute path"),
         ("projects: {a: {path: /srv/../etc}}", "projects.a.path", "absolute path"),
-        ("projects: {a: {repo: o/n, path: /srv}}", "projects.a", "either repo"),
-        ("projects: {a: {}}", "projects.a", "either repo"),
+        ("projects: {a: {}}", "projects.a", "repo: owner/name, or path:"),
         ("projects: {'../x': {repo: o/n}}", "projects.../x", "name"),
         ("projects: {a: {repo: o/n, symlinks: ['../x']}}", "projects.a.symlinks", "relative names"),
         ("projects: {a: {repo: o/n, symlinks: ['.git/hooks']}}", "projects.a.symlinks", "relative names"),
@@ -424,3 +424,76 @@ def test_a_refused_file_changes_nothing() -> None:
 
 def test_an_empty_file_is_taken_and_changes_nothing() -> None:
     assert {change.kind for change in applied("")} == {ChangeKind.UNCHANGED}
+
+
+CALLING = """\
+escalation:
+  remind: 45m
+  quietHours: {from: 22:00, until: "07:00", timeZone: Europe/Berlin}
+projects:
+  my-app:
+    repo: owner/my-app
+    escalation:
+      remind: never
+      ladder: [{to: maintainers}, {to: admins, after: 30m}]
+"""
+
+
+def test_how_people_are_called_inherits_field_by_field_and_comes_back_in_the_export() -> None:
+    applied(CALLING)
+    row = Project.objects.get()
+    mine, general = calling.plan_of(row), calling.plan_of(None)
+    assert (mine.remind, general.remind) == (None, timedelta(minutes=45))
+    assert [(step.to, step.after) for step in mine.ladder] == [
+        (Rung.MAINTAINERS, timedelta()),
+        (Rung.ADMINS, timedelta(minutes=30)),
+    ]
+    assert general.ladder == DEFAULT_STEPS
+    assert mine.quiet is not None
+    assert (mine.quiet.start, mine.quiet.end, str(mine.quiet.zone)) == (time(22), time(7), "Europe/Berlin")
+    again = applying.export(env=ENV)
+    assert not [change for change in applied(again) if change.kind is not ChangeKind.UNCHANGED]
+    assert calling.plan_of(Project.objects.get()) == mine
+
+
+def test_an_escalation_that_the_file_stops_saying_goes_back_to_its_default() -> None:
+    applied(CALLING)
+    applied("projects: {my-app: {repo: owner/my-app}}")
+    assert calling.plan_of(Project.objects.get()) == Plan()
+
+
+@pytest.mark.parametrize(
+    ("written", "key", "advice"),
+    [
+        ("{remind: soon}", "escalation.remind", "write never, or a whole number with a unit"),
+        ("{ladder: []}", "escalation.ladder", "write a list such as"),
+        ("{ladder: [{to: everybody}]}", "escalation.ladder", "write a list such as"),
+        ("{ladder: [{to: author, after: 5m}]}", "escalation.ladder", "the first is called at once"),
+        ("{ladder: [{to: author}, {to: author, after: 5m}]}", "escalation.ladder", "each of them once"),
+        (
+            "{ladder: [{to: author}, {to: admins, after: 9m}, {to: maintainers, after: 5m}]}",
+            "escalation.ladder",
+            "each later than the one before",
+        ),
+        ("{quietHours: {from: 25:00, until: 7:00}}", "escalation.quietHours", "write never, or"),
+        ("{quietHours: {from: 7:00, until: 7:00}}", "escalation.quietHours", "the two differ"),
+        ("{quietHours: {from: 22:00, until: 7:00, timeZone: Mars/Base}}", "escalation.quietHours", "Europe/Berlin"),
+    ],
+)
+def test_a_plan_by_which_nobody_could_be_called_is_refused(written: str, key: str, advice: str) -> None:
+    assert f"agent-orchestrator.yaml:1: {key}: " in refusal(f"escalation: {written}")
+    assert advice in refusal(f"escalation: {written}")
+    assert f"projects.my-app.{key}: " in refusal(f"projects: {{my-app: {{repo: owner/my-app, escalation: {written}}}}}")
+
+
+def test_an_unknown_key_of_calling_people_is_named_with_the_nearest() -> None:
+    assert (
+        "escalation.remaind: unknown key, ignored; did you mean remind?"
+        in loaded("escalation: {remaind: 5m}").warnings[0]
+    )
+
+
+def test_a_webhook_that_nothing_proves_to_be_ours_is_named() -> None:
+    text = "notifiers: {hook: {plugin: webhook, url: 'https://example.com/x'}}"
+    assert "notifiers.hook: unsigned" in loaded(text).warnings[0]
+    assert loaded(text.replace("}}", ", secret: '${HOOK_SECRET}'}}"), HOOK_SECRET="s").warnings == ()

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from orchestrator.domain.actions import Action, Merge, Prepare, Publish, StartTurn, StopAgent
 from orchestrator.models import Claim, Host, Job, Project, Session, Task
-from orchestrator.services import jobs, projects, tasks
+from orchestrator.services import jobs, projects, promises, tasks
 from orchestrator.services.events import Actor
 from orchestrator.services.reconcile import reconcile
 from tests.lab import together
@@ -40,7 +40,7 @@ def task() -> Task:
 
 def _promise(task: Task, *numbers: int) -> None:
     session = task.sessions.get().pk
-    jobs.promise([Publish(session=session, turn=n, attempt=0) for n in numbers], task=task, now=timezone.now())
+    promises.promise([Publish(session=session, turn=n, attempt=0) for n in numbers], task=task, now=timezone.now())
 
 
 def _claim(worker: str = "w", limit: int = 1) -> list[Claim]:
@@ -102,7 +102,7 @@ def test_a_lease_that_lapsed_is_claimed_by_a_successor_and_the_zombies_word_is_i
 
 def test_a_poison_job_is_put_aside_after_three_failures_and_a_human_is_asked_once(task: Task) -> None:
     session = task.sessions.get()
-    jobs.promise([Prepare(session=session.pk, attempt=0)], task=task, now=timezone.now())
+    promises.promise([Prepare(session=session.pk, attempt=0)], task=task, now=timezone.now())
     for _ in range(3):
         Job.objects.update(run_at=timezone.now())
         runner.run_due(queues=QUEUES, tools=_tools(_Poison()))
@@ -140,7 +140,7 @@ def test_the_jobs_of_an_ended_session_are_dropped(task: Task) -> None:
         StartTurn(session=session.pk, turn=1, attempt=0),
         StopAgent(session=session.pk, turn=1),
     ]
-    jobs.promise(late, task=task, now=timezone.now())
+    promises.promise(late, task=task, now=timezone.now())
     Session.objects.update(ended_at=timezone.now(), end_reason="fenced")
     runner.run_due(queues=QUEUES, tools=_tools(_Poison()))
     assert set(Job.objects.values_list("state", flat=True)) == {"dropped"}
@@ -181,6 +181,6 @@ def test_jobs_go_to_the_queue_of_their_hands(task: Task) -> None:
     session = task.sessions.get().pk
     wanted: Mapping[str, str] = {"Merge": "effects", "StartTurn": "host.local"}
     actions: list[Action] = [Merge(head_sha="a" * 40, occasion="x"), StartTurn(session=session, turn=1, attempt=0)]
-    jobs.promise(actions, task=task, now=timezone.now())
+    promises.promise(actions, task=task, now=timezone.now())
     assert dict(Job.objects.values_list("verb", "queue")) == wanted
     assert Project.objects.count() == 1

@@ -131,6 +131,26 @@ def test_a_flood_of_questions_is_asked_up_to_a_number_that_somebody_may_answer(t
     assert [turn.request["id"], *(asked["id"] for asked in turn.requests_behind)] == [str(n) for n in range(21)]
 
 
+def test_a_turn_that_dies_before_its_sum_is_told_has_used_what_its_requests_came_to(turn: Turn) -> None:
+    first, second = (Usage(input_tokens=n, output_tokens=1, request=f"msg_{n}") for n in (10, 30))
+    _progress(turn, 0, b"x", first)
+    _progress(turn, 1, b"x", first, second, second)  # with every piece of an answer
+    turn.refresh_from_db()
+    assert (turn.input_tokens, turn.output_tokens) == (40, 2)
+    _progress(turn, 2, b"x", Usage(input_tokens=45, output_tokens=9, cost_usd=0.2, so_far=True))
+    turn.refresh_from_db()
+    assert (turn.input_tokens, turn.output_tokens, float(turn.cost_usd)) == (45, 9, 0.2)
+
+
+def test_a_sum_takes_the_place_of_what_was_counted_too_often(turn: Turn) -> None:
+    for n, request in enumerate(("msg_a", "msg_b", "msg_a")):  # pieces of two answers at once
+        _progress(turn, n, b"x", Usage(input_tokens=10, output_tokens=5, request=request))
+    _progress(turn, 3, b"x", Usage(input_tokens=20, output_tokens=9, so_far=True))
+    _progress(turn, 4, b"x", Usage(so_far=True))
+    turn.refresh_from_db()
+    assert (turn.input_tokens, turn.output_tokens) == (20, 9)
+
+
 def test_figures_of_a_whole_run_are_not_added_up_and_others_are(turn: Turn) -> None:
     _progress(turn, 0, b"x", Usage(input_tokens=10, output_tokens=1, cost_usd=0.22, so_far=True))
     _progress(turn, 1, b"x", Usage(input_tokens=25, output_tokens=2, cost_usd=0.44, so_far=True))

@@ -32,7 +32,7 @@ def _task(title: str, *, ended: timedelta | None) -> Task:
     task, _ = tasks.submit(project=project, title=title, actor=Actor())
     if ended is not None:
         Task.objects.filter(pk=task.pk).update(outcome="merged", ended_at=NOW - ended)
-    DecisionRecord.objects.create(task=task, at=NOW, version=1, snapshot={}, decision={})
+    DecisionRecord.objects.create(task=task, at=NOW - (ended or timedelta()), version=1, facts=b"")
     pull = PullRequest.objects.create(
         project=project, task=task, number=task.number, title=title, branch=task.branch, base_branch="main",
         head_sha="a" * 40, head_since=NOW, observed_at=NOW, state="merged" if ended is not None else "open",

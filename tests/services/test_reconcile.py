@@ -7,11 +7,12 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from orchestrator.domain.lifecycle import decide
+from orchestrator.domain.course import course_of
 from orchestrator.domain.status import TaskStatus
 from orchestrator.models import DecisionRecord, Event, Interruption, Job, Message, Task
 from orchestrator.services import reviews, tasks
-from orchestrator.services.reconcile import SNAPSHOT, reconcile
+from orchestrator.services.reconcile import reconcile
+from orchestrator.services.recording import recorder
 from tests.lab import CHECKED, FIX, TRY, lab, together, turns
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -45,9 +46,9 @@ def test_what_was_decided_can_be_decided_again_from_the_recording() -> None:
         records = list(DecisionRecord.objects.filter(task=task))
         assert len(records) > 5
         for record in records:
-            again = decide(SNAPSHOT.validate_python(record.snapshot))
-            assert (str(again.status), again.reason) == (record.decision["status"], record.decision["reason"])
-            assert list(again.why) == record.why
+            again = course_of(recorder.unpack(bytes(record.facts), version=record.version)).steps
+            assert (str(again[-1].decision.status), again[-1].decision.reason) == (record.status, record.reason)
+            assert list(dict.fromkeys(line for step in again for line in step.decision.why)) == record.why
 
 
 def test_every_change_of_status_has_its_line_and_its_reason() -> None:

@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 from django.utils import timezone
 
-from orchestrator.models import Event, Job, NotificationChannel, Project, Round, Session, Task, Turn
+from orchestrator.models import Event, Notification, NotificationChannel, Project, Round, Session, Task, Turn
 from orchestrator.services import projects, rounds, tasks
 from orchestrator.services.events import Actor
 from orchestrator.services.reconcile import reconcile
@@ -47,7 +47,7 @@ def _sweep() -> int:
 
 
 def _told() -> list[dict[str, str]]:
-    return list(Job.objects.filter(verb="Alert").order_by("pk").values_list("action", flat=True))
+    return list(Notification.objects.filter(telling="alert").order_by("pk").values("title", "body", "priority"))
 
 
 def test_when_the_last_task_has_ended_people_are_told_once_with_what_came_of_all(project: Project) -> None:
@@ -66,7 +66,7 @@ def test_when_the_last_task_has_ended_people_are_told_once_with_what_came_of_all
     (told,) = _told()
     assert told["title"] == "app: all 3 tasks have ended: 2 merged, 1 cancelled"
     assert told["body"] == "1.20 USD, 12,000 tokens, 1h2m of agents' time"
-    assert (told["priority"], told["page"]) == ("info", "/projects/app/")
+    assert told["priority"] == "info"
     assert Event.objects.filter(kind="project.complete").count() == 1
     assert [task["outcome"] for task in Round.objects.get().digest["tasks"]] == ["merged", "merged", "cancelled"]
 

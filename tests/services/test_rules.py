@@ -7,9 +7,11 @@ import pytest
 from orchestrator.domain.rules import Override, Priority, Reply, Trigger
 from orchestrator.models import Project, RuleRow
 from orchestrator.services import rules
+from orchestrator.services.events import Actor
 from orchestrator.services.rules import Source
 
 pytestmark = pytest.mark.django_db
+SOMEBODY = Actor(name="ada")
 
 
 @pytest.fixture
@@ -62,15 +64,15 @@ def test_all_fields_survive_the_row(project: Project) -> None:
         include_summary=True,
     )
 
-    assert rules.set_override(override, project=project)
-    assert not rules.set_override(override, project=project)
+    assert rules.set_override(override, project=project, actor=SOMEBODY)
+    assert not rules.set_override(override, project=project, actor=SOMEBODY)
     assert rules.overrides_for(project) == [override]
 
 
 def test_an_override_of_nothing_removes_the_row(project: Project) -> None:
-    rules.set_override(Override(trigger=Trigger.CI_FAILED, retries=3), project=project)
+    rules.set_override(Override(trigger=Trigger.CI_FAILED, retries=3), project=project, actor=SOMEBODY)
 
-    assert rules.set_override(Override(trigger=Trigger.CI_FAILED), project=project)
+    assert rules.set_override(Override(trigger=Trigger.CI_FAILED), project=project, actor=SOMEBODY)
     assert not RuleRow.objects.exists()
 
 

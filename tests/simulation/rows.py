@@ -221,6 +221,7 @@ def _message(message: MessageRow, session: SessionRow | None) -> MessageFacts:
         turn=turn,
         confirmed=message.confirmed,
         by_a_person=message.by_a_person,
+        key=message.key,
     )
 
 

@@ -148,7 +148,7 @@ class World:
                 self.log(f"task {task.id} asks a human: {cause}{' (escalation)' if escalation else ''}")
                 return 1
             case Settle(cause=cause):
-                gone = [asked for asked in task.asked.values() if asked.open and asked.cause.startswith(cause)]
+                gone = [asked for asked in task.asked.values() if asked.open and asked.cause == cause]
                 for asked in gone:
                     asked.open = False
                 return len(gone)

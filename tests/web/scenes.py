@@ -174,6 +174,12 @@ def question(of: Task, text: str = "Which rounding mode?", *options: str) -> Tur
     return turn(session(of), request=request, started_at=NOW, last_words="Two ways are possible here.")
 
 
+def asked_of(task_id: int) -> Interruption:
+    """What is asked about the task, asked now if it was not yet."""
+    task = Task.objects.get(pk=task_id)
+    return task.interruptions.first() or escalation(task)
+
+
 def escalation(of: Task, text: str = "The check unit failed three times", cause: str = "ci-failed:1") -> Interruption:
     return Interruption.objects.create(
         task=of,
@@ -276,11 +282,24 @@ def full(of: Project, asker: User) -> Task:
         task=made,
         at=NOW,
         version=1,
-        snapshot={},
-        decision={},
-        why=["check unit is red at 4f2d9c1ab3", "rule ci-failed: send-to-agent, try 1 of 2", "-> sent the log"],
+        facts=b"",
+        status=TaskStatus.CI_FAILED,
+        reason="checks failed",
+        why=["unit: failure -> ci-failed (version 3) -> send-to-agent (try 1 of 2)", "-> publish:1:1:0"],
+        made=["send:1:ci-failed:1:4f2d9c1ab3"],
     )
     Diff.objects.create(task=made, base_sha=BASE, head_sha=HEAD, text=DIFF)
+    return made
+
+
+def red(of: Project) -> Task:
+    """A task whose agent is at rest and whose check is red."""
+    made = full(of, person(f"owner-{Task.objects.count()}"))
+    opened = made.pull_requests.get()
+    for gone in (made.messages.all(), made.decisions.all(), opened.checks.all(), opened.reviews.all()):
+        gone.delete()
+    Turn.objects.filter(session__task=made).update(published_at=NOW, head_after="c" * 40)
+    check(opened, "unit", "failure")
     return made
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.forms.models import model_to_dict
 
-from orchestrator.models import Event, Project, RuleRow, Task
+from orchestrator.models import Event, Project, RuleRow, RuleVersion, Task
 from tests.web import scenes
 from tests.web.test_routes import logged_in
 
@@ -27,6 +27,27 @@ def test_a_rule_that_is_added_and_deleted_by_hand_is_history_and_wakes_open_task
     assert [name for name, _ in lines] == ["chief", "chief"]
     assert "ci-failed" in lines[0][1]
     assert "Deleted" in lines[1][1]
+    versions = list(RuleVersion.objects.order_by("number").values_list("before", "fields", "actor_name"))
+    assert versions == [({}, {"retries": 7}, "chief"), ({"retries": 7}, {}, "chief")]
+
+
+def test_a_row_that_no_rule_can_be_is_put_right_by_hand_and_chosen_ones_are_deleted() -> None:
+    chief = scenes.person("chief", staff=True, superuser=True)
+    row = scenes.project().rules.create(trigger="ci-failed", escalate_after="nonsense")
+    client = logged_in(chief)
+    form = {"trigger": "ci-failed", "project": row.project_id, "escalate_after": "1h", "auto": "unknown"}
+    client.post(
+        f"/admin/orchestrator/rulerow/{row.pk}/change/", {**form, "include_summary": "unknown", "action": "null"}
+    )
+    row.refresh_from_db()
+    assert row.escalate_after == "1h"
+    chosen = {"action": "delete_selected", "_selected_action": [row.pk], "post": "yes"}
+    client.post("/admin/orchestrator/rulerow/", chosen)
+    assert not RuleRow.objects.exists()
+    assert list(RuleVersion.objects.order_by("number").values_list("fields", flat=True)) == [
+        {"escalateAfter": "1h"},
+        {},
+    ]
 
 
 def test_a_project_that_goes_on_is_told_to_its_tasks_and_values_are_told_to_nobody() -> None:

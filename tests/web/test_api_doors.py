@@ -46,29 +46,42 @@ POSTS = [
     *(f"/tasks/{{task}}/{deed}/" for deed in ("messages", "answer", "review", "merge", "cancel", "retry", "restart")),
     *(f"/tasks/{{task}}/{deed}/" for deed in ("pause", "resume")),
     "/escalations/{asked}/acknowledge/",
+    "/escalations/{asked}/snooze/",
+    "/escalations/{asked}/resolve/",
+    "/inbox/read/",
     "/config/",
     "/hosts/",
+    "/host-links/",
     "/tokens/",
     "/login-links/",
+    "/rules/replay/",
 ]
 GETS = [
     "/tasks/",
     "/tasks/{task}/",
-    *(f"/tasks/{{task}}/{page}/" for page in ("messages", "events", "transcript", "diff", "why")),
+    *(f"/tasks/{{task}}/{page}/" for page in ("messages", "events", "transcript", "diff", "why", "rules")),
     *(
         "/events/",
         "/projects/",
         "/projects/my-app/",
+        "/projects/my-app/workflow/",
+        "/projects/my-app/workflow/versions/",
+        "/projects/my-app/workflow/versions/1/",
         "/rules/",
+        "/rules/versions/",
         "/hosts/",
         "/hosts/local/",
         "/escalations/",
         "/notifications/",
+        "/channels/",
+        "/inbox/",
     ),
     *("/usage/", "/config/", "/tokens/", "/schema/"),
 ]
 OTHERS = [
     ("PUT", "/rules/"),
+    ("PATCH", "/tasks/{task}/"),
+    ("PUT", "/projects/my-app/workflow/"),
     ("PATCH", "/hosts/local/"),
     ("DELETE", "/hosts/local/"),
     ("DELETE", "/tokens/{token}/"),
@@ -132,7 +145,9 @@ def test_every_address_is_in_these_lists() -> None:
         for path in [*POSTS, *GETS, *(p for _, p in OTHERS)]
     }
     known = {
-        path.replace("/projects/my-app/", "/projects/<slug:key>/").replace("/hosts/local/", "/hosts/<slug:name>/")
+        path.replace("/projects/my-app/", "/projects/<slug:key>/")
+        .replace("/versions/1/", "/versions/<row:number>/")
+        .replace("/hosts/local/", "/hosts/<slug:name>/")
         for path in known
     }
 

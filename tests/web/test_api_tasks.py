@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -16,8 +17,20 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from orchestrator.domain.rules import Trigger
-from orchestrator.models import Check, DecisionRecord, Diff, Event, Interruption, JournalChunk, Project, Task
+from orchestrator.models import (
+    Check,
+    DecisionRecord,
+    Diff,
+    Event,
+    Interruption,
+    JournalChunk,
+    Membership,
+    Project,
+    Role,
+    Task,
+)
 from orchestrator.services.events import Actor
+from orchestrator.services.reconcile import reconcile
 from orchestrator.services.reviews import submit_review
 from tests.web.client import Api, a_project, a_task, at_work, speaking_as, superuser, under_review
 
@@ -414,9 +427,7 @@ def test_an_escalation_is_listed_until_it_is_acknowledged(api: Api, project: Pro
 
 def test_the_history_the_reasons_and_the_diff_are_told(api: Api, project: Project) -> None:
     task = a_task(project)
-    DecisionRecord.objects.create(
-        task=task, at=timezone.now(), version=1, snapshot={}, decision={}, why=["red -> send"]
-    )
+    DecisionRecord.objects.create(task=task, at=timezone.now(), version=1, facts=b"", why=["red -> send"])
     assert api.get(f"/tasks/{task.pk}/diff/").body["text"] == ""
     Diff.objects.create(task=task, base_sha="b" * 40, head_sha="a" * 40, text="+x")
 
@@ -469,3 +480,65 @@ def test_events_are_followed_by_their_cursor_and_none_is_missed_while_another_is
     assert third["results"] == []
     assert third["next"] == second["next"]
     assert Event.objects.count() == 2
+
+
+def test_a_task_brings_rules_of_its_own_and_they_are_changed_and_taken_back(api: Api, project: Project) -> None:
+    made = api.post("/tasks/", project="my-app", title="t", reactions={"ci-failed": {"retries": 1}})
+    assert (made.status, made.body["reactions"]) == (201, {"ci-failed": {"retries": 1}})
+    path = f"/tasks/{made.body['id']}/"
+
+    rules = {one["trigger"]: one for one in api.get(f"{path}rules/").body["results"]}
+    fits("RuleShape", rules["ci-failed"])
+    assert rules["ci-failed"]["values"]["retries"] == {"value": 1, "from": "task"}
+    assert rules["ci-failed"]["values"]["action"]["from"] == "default"
+    assert "after 1 try without success" in rules["ci-failed"]["says"]
+    assert (rules["ci-failed"]["version"], rules["agent-idle"]["version"]) == (1, 0)
+
+    changed = api.send("PATCH", path, raw=json.dumps({"reactions": {}}))
+    assert (changed.status, changed.body["reactions"]) == (200, {})
+    versions = api.get("/rules/versions/", task=made.body["id"]).body["results"]
+    fits("RuleVersionShape", versions[0])
+    assert [(one["version"], one["before"], one["after"], one["by"]) for one in versions] == [
+        (2, {"retries": 1}, {}, "ada"),
+        (1, {}, {"retries": 1}, "ada"),
+    ]
+    assert api.get("/rules/versions/", project="my-app").body["results"] == []
+
+
+@pytest.mark.parametrize("reactions", [[], "x", {"ci-failed": {"retrys": 1}}, {"agent-stuck": {"threshold": "soon"}}])
+def test_d8_rules_of_a_task_that_cannot_be_are_a_400_and_nothing_is_made(
+    api: Api, project: Project, reactions: object
+) -> None:
+    answer = api.post("/tasks/", project="my-app", title="t", reactions=reactions)
+    assert (answer.status, answer.body["errors"][0]["field"]) == (400, "reactions")
+    assert not Task.objects.exists()
+
+
+def test_why_begins_with_what_is_waited_for_now(api: Api, project: Project) -> None:
+    task = a_task(project)
+    told = api.get(f"/tasks/{task.pk}/why/", limit=1).body
+    fits("StandingShape", told["now"])
+    assert told["now"]["sentence"].startswith("It ")
+    assert told["results"] == []
+
+
+def test_other_rules_are_replayed_over_the_records_for_those_who_may_set_them(api: Api, project: Project) -> None:
+    task = a_task(project)
+    reconcile(task_id=task.pk, now=timezone.now())
+    kept = DecisionRecord.objects.count()
+    text = "reactions:\n  ci-failed: {retries: 1}\n"
+
+    answer = api.post("/rules/replay/", text=text, days=7)
+
+    fits("ReplayAnswer", answer.body)
+    assert (answer.status, answer.body["tasks"], answer.body["differing"], answer.body["next"]) == (200, 1, [], None)
+    assert DecisionRecord.objects.count() == kept
+    assert api.post("/rules/replay/", text=text, days=0).body["errors"][0]["field"] == "days"
+    wrong = api.post("/rules/replay/", text="reactions:\n  ci-failed: {retries: many}\n")
+    assert ":2: reactions.ci-failed.retries" in wrong.body["detail"]
+    member = User.objects.create_user("mia")
+    Membership.objects.create(project=project, user=member, role=Role.MEMBER)
+    assert speaking_as(member).post("/rules/replay/", text=text).status == 403
+    assert speaking_as(member).post("/rules/replay/", text=text, project="my-app").status == 403
+    Membership.objects.update(role=Role.MAINTAINER)
+    assert speaking_as(member).post("/rules/replay/", text=text, project="my-app").status == 200

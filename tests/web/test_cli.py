@@ -24,8 +24,10 @@ from orchestrator.models import (
     Task,
 )
 from orchestrator.services import accounts
+from orchestrator.services.reconcile import reconcile
 from tests.web import claude_scene
 from tests.web.client import a_project, a_task, at_work, superuser, under_review
+from tests.web.scenes import red
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -195,11 +197,11 @@ def test_an_event_in_the_middle_of_a_line_is_none_and_a_cut_escape_sequence_is_n
 
 
 def test_why_tells_the_decisions(ao: Shell, project: Project) -> None:
-    DecisionRecord.objects.create(
-        task=a_task(project), at=timezone.now(), version=1, snapshot={}, decision={}, why=["red -> send"]
-    )
+    DecisionRecord.objects.create(task=a_task(project), at=timezone.now(), version=1, facts=b"", why=["red -> send"])
 
-    assert "  red -> send\n" in ao("why", "my-app#1").stdout
+    told = ao("why", "my-app#1").stdout
+    assert told.startswith("It waits in the queue")
+    assert "  red -> send\n" in told
 
 
 def test_escalations_are_listed_and_acknowledged(ao: Shell, project: Project) -> None:
@@ -212,6 +214,18 @@ def test_escalations_are_listed_and_acknowledged(ao: Shell, project: Project) ->
     assert "Look?" in ao("acknowledge").stdout
     assert ao("acknowledge", str(row.pk)).stdout == "acknowledged\n"
     failed(ao("acknowledge", "999999"), 1, "nothing here")
+    assert "acknowledged" in ao("escalations", "--all").stdout
+    assert ao("resolve", str(row.pk), "the test was flaky").stdout == "resolved\n"
+    failed(ao("resolve", str(row.pk), "again"), 1, "resolved already")
+
+
+def test_an_escalation_is_put_off_and_a_span_that_is_none_is_refused(ao: Shell, project: Project) -> None:
+    row = Interruption.objects.create(
+        task=a_task(project), cause="c", priority="urgent", escalation=True, question="?", asked_at=timezone.now()
+    )
+    assert ao("snooze", str(row.pk), "4h").stdout.startswith("snoozed until ")
+    assert ao("escalations").stdout == "nothing needs you\n"
+    failed(ao("snooze", str(row.pk), "soon"), 1, "is not a duration")
 
 
 def test_rules_are_shown_with_their_sources_and_set(ao: Shell, project: Project) -> None:
@@ -225,6 +239,51 @@ def test_rules_are_shown_with_their_sources_and_set(ao: Shell, project: Project)
     failed(ao("rules", "--set", "retries=1"), 2, "--trigger")
 
 
+def test_how_rules_were_changed_is_told_with_who_did_it(ao: Shell, project: Project) -> None:
+    assert "as delivered" in ao("rules", "--versions").stdout
+    ao("rules", "-p", "my-app", "--trigger", "ci-failed", "--set", "retries=5")
+    ao("rules", "-p", "my-app", "--trigger", "ci-failed", "--set", "retries=1")
+    told = ao("rules", "-p", "my-app", "--versions").stdout
+    assert "ci-failed of my-app, by ada\n  retries: 5 -> 1\nversion 1" in told
+    assert ao("rules", "-p", "my-app", "--trigger", "ci-failed").stdout.startswith("ci-failed (version 2)\n  When ")
+
+
+def test_a_task_is_handed_in_with_rules_of_its_own(ao: Shell, project: Project, tmp_path: Path) -> None:
+    file = tmp_path / "rules.yaml"
+    file.write_text("reactions:\n  ci-failed: {retries: 1, escalateAfter: 1h}\n")
+    assert ao("spawn", "Fix it", "--rules", str(file)).exit_code == 0
+    assert Task.objects.get().own_rules == {"ci-failed": {"retries": 1, "escalateAfter": "1h"}}
+    assert " task\n" in ao("rules", "--task", f"my-app#{Task.objects.get().number}", "--trigger", "ci-failed").stdout
+    file.write_text("reactions: {ci-failed: {retrys: 1}}")
+    failed(ao("spawn", "Fix it", "--rules", str(file)), 1, "did you mean retries")
+    file.write_text("{")
+    failed(ao("spawn", "Fix it", "--rules", str(file)), 1, "is no YAML")
+    failed(ao("spawn", "Fix it", "--rules", str(tmp_path / "none")), 1, "cannot read")
+    assert Task.objects.count() == 1
+
+
+def test_a_replay_prints_what_would_have_been_otherwise_and_changes_nothing(
+    ao: Shell, project: Project, tmp_path: Path
+) -> None:
+    task = red(project)
+    reconcile(task_id=task.pk, now=timezone.now())
+    before = DecisionRecord.objects.count(), Message.objects.count()
+    file = tmp_path / "other.yaml"
+    file.write_text("reactions:\n  ci-failed: {auto: false, action: notify}\n")
+
+    told = ao("replay", "--rules", str(file), "--days", "7").stdout
+
+    assert f"\nmy-app#{task.number} " in told
+    assert "ci-failed: a question instead of message 1\n" in told
+    assert "from here on the facts are those of the other course" in told
+    assert "messages 1 -> 0, questions 0 -> 1" in told
+    assert told.endswith("1 of 1 tasks differ. Nothing was changed.\n")
+    assert ao.json("replay", "--rules", str(file))["now"]["question"] == 1
+    assert (DecisionRecord.objects.count(), Message.objects.count()) == before
+    failed(ao("replay", "--rules", str(tmp_path / "none")), 1, "cannot read")
+    assert ao("replay").exit_code == 2
+
+
 def test_a_file_is_planned_applied_and_exported(ao: Shell, tmp_path: Path) -> None:
     file = tmp_path / "agent-orchestrator.yaml"
     file.write_text("projects:\n  app:\n    repo: owner/app\n    agnet: command\n")
@@ -236,6 +295,41 @@ def test_a_file_is_planned_applied_and_exported(ao: Shell, tmp_path: Path) -> No
     assert ao("apply", str(file)).stdout.endswith("applied\n")
     assert ao("export").stdout == file.read_text()
     assert ao("apply", "-", stdin=file.read_text()).exit_code == 0
+
+
+def test_a_workflow_is_planned_applied_and_refused_with_its_word(ao: Shell, project: Project, tmp_path: Path) -> None:
+    file = tmp_path / "WORKFLOW.md"
+    file.write_text("---\nagent: {max_turns: 5}\n---\nDo {{ issue.title }}.\n")
+
+    planned = ao("apply", str(file), "--plan")
+    assert "+agent: {max_turns: 5}" in planned.stdout
+    assert planned.stdout.endswith("nothing was changed: this is the plan\n")
+    assert ao("apply", str(file), "--project", "my-app").stdout.endswith("applied: version 1 of my-app\n")
+    assert ao("apply", str(file)).stdout == "nothing to change\n"
+    assert project.workflow_versions.get().source == str(file)
+    file.write_text("Do {{ nothing }}.")
+    failed(ao("apply", str(file)), 1, "template_parse_error", "line 1 of the prompt: nothing is not known")
+    a_project("other")
+    failed(ao("apply", str(file)), 2, "--project", "my-app, other")
+
+
+def test_the_schema_of_the_file_is_printed_for_editors(ao: Shell) -> None:
+    assert json.loads(ao("schema").stdout)["properties"]["reactions"]["properties"].keys() >= {"ci-failed"}
+
+
+def test_a_rule_that_can_never_do_what_it_says_is_warned_of_in_the_plan_and_with_the_rules(
+    ao: Shell, tmp_path: Path
+) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text("reactions:\n  ci-failed: {retries: 0}\n")
+
+    assert (
+        "reactions.ci-failed.retries: retries: 0 means that nothing is ever sent"
+        in ao("apply", str(file), "--plan").stderr
+    )
+    assert "nothing is ever sent" in ao("apply", str(file)).stderr
+    assert ao("apply", str(file)).stdout.endswith("nothing to change\n")
+    assert "  warning: retries: 0 means that nothing is ever sent" in ao("rules", "--trigger", "ci-failed").stdout
 
 
 def test_a_file_that_is_refused_is_one_line_that_says_where(ao: Shell, tmp_path: Path) -> None:

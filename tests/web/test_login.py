@@ -124,9 +124,7 @@ def test_a_form_without_its_token_is_refused(ada: User) -> None:
     assert not task.messages.exists()
 
 
-@pytest.mark.parametrize(
-    "deed", ["send", "answer", "merge", "cancel", "retry", "restart", "pause", "resume", "review", "acknowledge"]
-)
+@pytest.mark.parametrize("deed", ["send", "answer", "merge", "cancel", "retry", "restart", "pause", "resume", "review"])
 def test_d19_nobody_drives_a_task_without_a_login(ada: User, deed: str) -> None:
     task = scenes.task(scenes.project(members={ada: "maintainer"}))
     response = Client().post(f"/tasks/{task.pk}/{deed}/", {"text": "anonymous"})

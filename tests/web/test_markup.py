@@ -7,11 +7,16 @@ from html.parser import HTMLParser
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
+from django.utils import timezone
 
 from aoweb.dashboard import diff
 from aoweb.dashboard.text import markdown, plain
 from aoweb.templatetags.ao import link
-from orchestrator.models import Comment, DecisionRecord, Diff, Event, Message, Review, Task
+from orchestrator.domain.rules import Override, Trigger
+from orchestrator.models import Comment, DecisionRecord, Diff, Event, InboxItem, Message, Review, Task
+from orchestrator.services import tasks
+from orchestrator.services.action_links import links_for, token_of
+from orchestrator.services.events import Actor
 from tests.web import claude_scene, scenes
 
 PAYLOADS = (
@@ -80,11 +85,19 @@ def hostile(shop: object, user: User, payload: str) -> Task:
     Comment.objects.update(body=payload, author=payload, path=payload)
     Message.objects.update(text=payload)
     Event.objects.update(text=payload)
-    DecisionRecord.objects.update(why=[payload])
+    DecisionRecord.objects.update(why=[payload, f"{payload} -> {payload} -> {payload}"], reason=payload, made=[payload])
+    own = Override(trigger=Trigger.CI_FAILED, message=payload)
+    tasks.set_rules(task=task, reactions=[own], actor=Actor(name=payload[:150]))
     Diff.objects.update(text=scenes.DIFF.replace("billing/totals.py", payload).replace("from decimal", payload))
     for turn in task.sessions.get().turns.all():
         turn.last_words = payload
-        turn.request = {"id": payload, "kind": "question", "question": payload, "options": [payload]}
+        turn.request = {
+            "id": payload,
+            "kind": "question",
+            "question": payload,
+            "options": [payload],
+            "asked_at": scenes.NOW.isoformat(),
+        }
         turn.save()
     task.refresh_from_db()
     return task
@@ -98,14 +111,25 @@ def test_payloads_are_inert_on_every_page(payload: str) -> None:
     task = hostile(shop, user, payload)
     client = Client()
     client.force_login(user)
+    asked = task.interruptions.get()
+    told = {"title": payload, "body": f"{payload}\n{payload}", "priority": "urgent", "at": scenes.NOW}
+    InboxItem.objects.create(person=user, interruption=asked, cause="x", **told)
+    (link,) = links_for(asked, nonce=payload, person=user.pk, now=timezone.now())[-1:]
+    pressed = token_of(link)
     paths = (
         "/",
         "/tasks/new/",
         f"/tasks/{task.pk}/",
         f"/tasks/{task.pk}/diff/",
+        f"/tasks/{task.pk}/why/",
+        f"/tasks/{task.pk}/rules/",
         "/projects/",
         "/projects/shop/",
+        "/projects/shop/rules/",
         "/board/respond/",
+        "/escalations/",
+        "/inbox/",
+        f"/act/{pressed}/",
         "/?q=" + payload.replace("&", "%26").replace("#", "%23"),
     )
     for path in paths:

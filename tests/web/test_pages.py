@@ -6,11 +6,15 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import transaction
 from django.test import Client
 from django.utils import timezone
 
+from orchestrator.domain.rules import Override, Trigger
 from orchestrator.domain.status import TaskStatus
 from orchestrator.models import Event, Interruption, Message, Project, Review, Role, Task, Turn
+from orchestrator.services import rules, tasks
+from orchestrator.services.events import Actor
 from tests.web import claude_scene, scenes
 
 pytestmark = pytest.mark.django_db
@@ -132,7 +136,7 @@ def test_the_page_of_a_task_shows_every_part_of_it(client: Client, ada: User) ->
         "Totals are now rounded once",
         "Please keep the old signature working.",
         "1 failed, 41 passed",
-        "rule ci-failed: send-to-agent, try 1 of 2",
+        "send-to-agent (try 1 of 2)",
         "pull request 1 is open",
         "Say why it is quantized",
         "68311 in, 3920 out",
@@ -337,23 +341,6 @@ def test_a_question_is_answered_on_the_page(client: Client, ada: User) -> None:
     assert turn.request["answer"] == "half even"
 
 
-def test_an_escalation_stays_until_it_is_acknowledged(client: Client, ada: User) -> None:
-    task = scenes.task(scenes.project(members={ada: Role.MEMBER}), status=TaskStatus.CI_FAILED)
-    asked = scenes.escalation(task)
-    assert "failed three times" in body(client.get(f"/tasks/{task.pk}/"))
-    assert client.post(f"/tasks/{task.pk}/acknowledge/", {"interruption": asked.pk}).status_code == 302
-    asked.refresh_from_db()
-    assert asked.acknowledged_by == ada
-    assert "Acknowledge</button>" not in body(client.get(f"/tasks/{task.pk}/"))
-
-
-def test_an_escalation_of_another_task_is_not_acknowledged_through_mine(client: Client, ada: User) -> None:
-    mine = scenes.task(scenes.project(members={ada: Role.MEMBER}))
-    asked = scenes.escalation(scenes.task(scenes.project("other")))
-    assert client.post(f"/tasks/{mine.pk}/acknowledge/", {"interruption": asked.pk}).status_code == 409
-    assert Interruption.objects.open().filter(pk=asked.pk).exists()
-
-
 def test_a_line_comment_becomes_a_review_of_the_head_that_was_shown(client: Client, ada: User) -> None:
     task = scenes.full(scenes.project(members={ada: Role.MEMBER}), ada)
     form = {
@@ -411,13 +398,65 @@ def test_the_board_names_a_host_that_does_not_answer(client: Client, ada: User) 
     assert "spare does not answer: no route" in body(client.get("/"))
 
 
-def test_the_project_page_tells_where_each_field_of_a_rule_came_from(client: Client, ada: User) -> None:
+def test_the_rules_are_said_in_sentences_with_the_place_that_set_each_field_and_their_versions(
+    client: Client, ada: User
+) -> None:
     shop = scenes.project(members={ada: Role.VIEWER})
-    shop.rules.create(trigger="ci-failed", retries=5)
-    page = body(client.get("/projects/shop/"))
+    with transaction.atomic():
+        rules.set_override(Override(trigger=Trigger.CI_FAILED, retries=5), project=shop, actor=Actor(name="grace"))
+    assert "and one of them failed, the agent is told; after 2 tries" in body(client.get("/projects/shop/"))
+    page = body(client.get("/projects/shop/rules/"))
     rule = page.split("<strong>ci-failed</strong>")[1].split("</details>")[0]
-    assert '<th scope="row">retries</th><td>5</td><td><span class="pill tone-ask">project' in rule
-    assert '<th scope="row">auto</th><td>yes</td><td><span class="state">default' in rule
+    assert "version 1" in rule
+    assert "after 2 tries without success a person is called" in rule
+    assert '<th scope="row">Retries</th><td>5</td><td><span class="pill tone-ask">this project' in rule
+    assert '<th scope="row">Acts by itself</th><td>yes</td><td><span class="state">default' in rule
+    assert "/admin/" not in rule
+    change = page.split('<ol class="versions">')[1]
+    assert "grace" in change
+    assert "<code>retries</code> <del>inherited</del>" in change
+
+
+def test_a_task_with_rules_of_its_own_says_so_and_shows_them(client: Client, ada: User) -> None:
+    shop = scenes.project(members={ada: Role.MEMBER})
+    task = scenes.full(shop, ada)
+    own = [Override(trigger=Trigger.AGENT_STUCK, threshold=timedelta(hours=2))]
+    tasks.set_rules(task=task, reactions=own, actor=Actor(name="ada"))
+    assert f'<a href="/tasks/{task.pk}/rules/">agent-stuck</a>' in body(client.get(f"/tasks/{task.pk}/"))
+    rule = body(client.get(f"/tasks/{task.pk}/rules/")).split("<strong>agent-stuck</strong>")[1].split("</details>")[0]
+    assert "When the agent shows no progress for 2h" in rule
+    assert '<td>2h</td><td><span class="pill tone-ask">this task' in rule
+
+
+def test_maintainers_with_access_to_the_administration_are_led_to_where_a_rule_is_changed(client: Client) -> None:
+    chief = scenes.person("chief", staff=True, superuser=True)
+    shop = scenes.project()
+    row = shop.rules.create(trigger="ci-failed", retries=5)
+    client.force_login(chief)
+    page = body(client.get("/projects/shop/rules/"))
+    assert f"/admin/orchestrator/rulerow/{row.pk}/change/" in page
+    assert f"/admin/orchestrator/rulerow/add/?project={shop.pk}&amp;trigger=agent-idle" in page
+
+
+def test_the_page_of_a_task_says_what_it_waits_for_and_why_each_thing_was_sent(client: Client, ada: User) -> None:
+    shop = scenes.project(members={ada: Role.MEMBER})
+    task = scenes.full(shop, ada)
+    sent = Message.objects.create(
+        task=task, key="send:1:ci-failed:1:4f2d9c1ab3", trigger="ci-failed", rule_version=0, occasion="o", text="Red."
+    )
+    record = task.decisions.get()
+    page = body(client.get(f"/tasks/{task.pk}/"))
+    assert "Why is it waiting?" in page
+    assert "by the rule ci-failed" in page
+    assert f"/tasks/{task.pk}/why/?at={record.pk}#decision-{record.pk}" in page
+    assert "since changed" not in page
+    rules.set_override(Override(trigger=Trigger.CI_FAILED, retries=5), project=shop, actor=Actor(name="grace"))
+    assert "by the rule ci-failed, since changed" in body(client.get(f"/tasks/{task.pk}/"))
+    sent.refresh_from_db()
+    assert sent.rule_version == 0
+    told = body(client.get(f"/tasks/{task.pk}/why/?at={record.pk}"))
+    assert '<span class="rule-name">ci-failed (version 3)</span> <strong>send-to-agent (try 1 of 2)</strong>' in told
+    assert client.get(f"/tasks/{task.pk}/why/?at=x").status_code == 404
 
 
 def test_what_is_reviewed_on_github_leads_there_and_asks_for_no_review_here(client: Client, ada: User) -> None:

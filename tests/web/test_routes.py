@@ -10,17 +10,32 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
+from aoweb.dashboard import escalations
 from aoweb.dashboard.task import DEEDS
 from orchestrator.models import LoginLink, Role
 from tests.web import scenes
 
 pytestmark = pytest.mark.django_db
 
-PUBLIC = {"login", "login-link", "admin-login", "healthz", "readyz"}
-EVERYBODYS = {"board", "board-more", "new-task", "projects", "usage", "logout"}
-OF_A_PROJECT = {"task", "task-diff", "task-transcript", "project", *(f"task-{deed}" for deed in DEEDS)}
+PUBLIC = {"login", "login-link", "admin-login", "healthz", "readyz", "file-schema"}
+EVERYBODYS = {"board", "board-more", "new-task", "projects", "logout", "escalations", "waiting", "usage"}
+EVERYBODYS |= {"inbox", "inbox-read", "inbox-quiet"}
+DRIVING = {*(f"task-{deed}" for deed in DEEDS), *(f"escalation-{deed}" for deed in escalations.DEEDS)}
+OF_A_PROJECT = {
+    "task",
+    "task-diff",
+    "task-transcript",
+    "task-rules",
+    "task-why",
+    "project",
+    "project-rules",
+    *DRIVING,
+}
 OF_STAFF = {"flower", "flower-page"}
-SIGNED = {"github-webhook"}  # asks for a signature instead of a login: see test_webhooks
+SIGNED = {
+    "github-webhook",
+    "action-link",
+}  # ask for a signature instead of a login: see test_webhooks, test_action_links
 # These have a matrix of their own, beside the API; the administration is Django's, and staff only as a whole.
 ELSEWHERE = ("api/v1/", "admin/")
 
@@ -52,8 +67,11 @@ def address(name: str, ids: dict[str, object]) -> str:
 
 
 def ids_of(task_id: int, turn_id: int, key: str) -> dict[str, object]:
+    """The ids of what hangs from a task; it is asked something, if it was not yet."""
+    asked = scenes.asked_of(task_id)
     return {
         "<int:task_id>": task_id,
+        "<int:escalation_id>": asked.pk,
         "<int:turn_id>": turn_id,
         "<slug:key>": key,
         "<slug:column>": "done",
@@ -101,7 +119,7 @@ def test_another_projects_objects_do_not_exist_for_any_role(
     assert b"Round totals" not in response.content
 
 
-@pytest.mark.parametrize("name", sorted(f"task-{deed}" for deed in DEEDS))
+@pytest.mark.parametrize("name", sorted(DRIVING))
 def test_viewers_look_and_do_not_touch(name: str) -> None:
     user = scenes.person("ada")
     task = scenes.full(scenes.project(members={user: Role.VIEWER}), user)
@@ -113,7 +131,7 @@ def test_viewers_look_and_do_not_touch(name: str) -> None:
     assert client.post("/tasks/new/", {"project": "shop", "title": "x"}).status_code == 403
 
 
-@pytest.mark.parametrize("name", sorted(f"task-{deed}" for deed in DEEDS))
+@pytest.mark.parametrize("name", sorted(DRIVING))
 def test_what_changes_something_is_not_done_by_looking(name: str) -> None:
     user = scenes.person("ada")
     task = scenes.full(scenes.project(members={user: Role.MAINTAINER}), user)
@@ -127,7 +145,9 @@ def test_a_turn_of_another_project_is_not_read_through_a_task_of_mine(ids: dict[
     assert logged_in(user).get(url).status_code == 404
 
 
-@pytest.mark.parametrize("path", ["", "board/done/", "board/review/", "tasks/new/", "projects/", "usage/"])
+@pytest.mark.parametrize(
+    "path", ["", "board/done/", "board/review/", "tasks/new/", "projects/", "escalations/", "inbox/", "usage/"]
+)
 def test_nothing_of_another_project_shows_on_common_pages(path: str, ids: dict[str, object]) -> None:
     user = scenes.person("ada")
     scenes.project("mine", members={user: Role.MEMBER})
@@ -154,7 +174,11 @@ def test_staff_look_at_the_queue_monitor_and_only_superusers_act() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["project", "rulerow", "host", "notificationchannel", "apitoken", "task", "event", "job", "interruption"]
+    "page",
+    [
+        *("project", "rulerow", "host", "notificationchannel", "quiettime", "apitoken", "task", "event", "job"),
+        *("interruption", "notification"),
+    ],
 )
 def test_every_page_of_the_administration_opens(page: str) -> None:
     chief = scenes.person("chief", staff=True, superuser=True)
@@ -163,7 +187,7 @@ def test_every_page_of_the_administration_opens(page: str) -> None:
     scenes.escalation(task)
     client = logged_in(chief)
     assert client.get(f"/admin/orchestrator/{page}/").status_code == 200
-    adding = {"project": 200, "rulerow": 200, "host": 200, "notificationchannel": 200}.get(page, 403)
+    adding = dict.fromkeys(["project", "rulerow", "host", "notificationchannel", "quiettime"], 200).get(page, 403)
     assert client.get(f"/admin/orchestrator/{page}/add/").status_code == adding
 
 
@@ -204,3 +228,11 @@ def test_a_superuser_makes_a_login_link_that_works_and_other_staff_does_not() ->
     guest = Client()
     assert guest.post(path.group()).status_code == 302
     assert guest.session["_auth_user_id"] == str(ada.pk)
+
+
+def test_an_editor_reads_the_schema_of_the_file_without_a_login() -> None:
+    response = Client().get("/schema/agent-orchestrator.json")
+
+    assert (response.status_code, response["Content-Type"]) == (200, "application/schema+json")
+    assert response.json()["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert Client().post("/schema/agent-orchestrator.json").status_code == 405

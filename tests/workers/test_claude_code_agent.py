@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from orchestrator.ports import (
+    NO_CONVERSATION,
     Activity,
     AgentEvent,
     Brief,
@@ -190,6 +195,37 @@ def test_words_and_tools_are_told_and_a_sub_agents_words_are_not() -> None:
     used = [Activity(tool="Bash", summary="python3 -m pytest -q"), Activity(tool="Edit", summary="a.py")]
     assert read(type="assistant", message=message) == [Said(text="Let me look."), *used]
     assert read(type="assistant", message=message, parent_tool_use_id="toolu_1") == used
+
+
+def test_what_a_request_used_is_told_with_each_piece_of_its_answer_under_its_name() -> None:
+    usage = {"input_tokens": 3, "cache_read_input_tokens": 40, "cache_creation_input_tokens": 2, "output_tokens": 7}
+    message = {"id": "msg_1", "role": "assistant", "content": [{"type": "text", "text": "Hm."}], "usage": usage}
+    used = Usage(input_tokens=45, output_tokens=7, request="msg_1")
+    assert read(type="assistant", message=message) == [Said(text="Hm."), used]
+    assert read(type="assistant", message={**message, "usage": {"input_tokens": 0}}) == [Said(text="Hm.")]
+
+
+def test_the_transcript_is_asked_for_what_was_said_and_not_for_what_waits_in_its_queue(tmp_path: Path) -> None:
+    said, waits, middle = (str(UUID(int=n)) for n in (1, 2, 3))
+    lines = [
+        {"type": "queue-operation", "operation": "enqueue", "content": f"[message {waits}]\nlater"},
+        {"type": "user", "message": {"role": "user", "content": f'[message {said}]\n"type":"user" [message {said}]'}},
+        {"type": "attachment", "attachment": {"type": "queued_command", "prompt": f"[message {middle}]\nnow"}},
+        {"type": "last-prompt", "lastPrompt": f"[message {waits}]"},
+    ]
+    kept = tmp_path / ".claude/projects/-w/the-conversation.jsonl"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines))
+
+    def asked(conversation: str) -> subprocess.CompletedProcess[str]:
+        argv = AGENT.recall(conversation)
+        assert argv is not None
+        return subprocess.run(
+            argv, env={"HOME": str(tmp_path), "PATH": os.defpath}, capture_output=True, text=True, check=False
+        )
+
+    assert asked("the-conversation").stdout.split("\n")[:-1] == [f"[message {said}]", f"[message {middle}]"]
+    assert asked("another").returncode == NO_CONVERSATION
 
 
 def test_a_message_is_confirmed_by_its_echo_and_by_nothing_else() -> None:

@@ -89,8 +89,12 @@ def test_a_turn_that_nobody_should_have_is_stopped() -> None:
         now = timezone.now()
         Turn.objects.update(ended_at=now, end="stopped", published_at=now)
         here.channel.once()
-        look = here.port.inner.look(cursors={run: -1}, wait=0, timeout=5)
-        assert [state.live for state in look.runs if state.id == run] == [False]
+
+        def live() -> list[bool]:
+            look = here.port.inner.look(cursors={run: -1}, wait=0, timeout=5)
+            return [state.live for state in look.runs if state.id == run]
+
+        here.until(lambda: live() == [False], "it is stopped")
 
 
 @pytest.mark.parametrize("error", [Unavailable("connection refused"), Refused("no branch main", code="no-branch")])

@@ -1,51 +1,48 @@
-"""Bring one interruption to one channel: at least once, with a stable id."""
+"""Bring what people are told to one channel: at least once, with a stable id, within a time."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from django.conf import settings
 from django.utils import timezone
 
-from orchestrator.models import Notification, NotificationChannel
-from orchestrator.ports import Notice, PortError
+from orchestrator.ports import PortError, Refused, Unavailable
+from orchestrator.services import channels, wording
+from orchestrator.services.channels import Later, Parcel
+from workers.deadline import DEADLINES
 from workers.toolbox import Toolbox
+
+TIMEOUT = 15.0
+NOT_HERE = "no-desktop"  # the code of a channel that there is none of on this machine
 
 
 def deliver(notification_id: int, tools: Toolbox) -> Mapping[str, object]:
-    """What is settled already is not worth a notice any more; what was sent is not sent again."""
-    sent = Notification.objects.select_related("interruption__task__project", "channel").get(pk=notification_id)
-    asked = sent.interruption
-    if sent.sent_at is not None or not asked.open:
+    """Alone, or together with what else waits for the channel. A channel that takes nothing is left alone for a while, and with it all
+    that waits for it."""
+    parcel = channels.parcel_for(notification_id=notification_id, now=timezone.now())
+    if parcel is None:
         return {"skipped": True}
-    notice = Notice(
-        id=f"ao-{sent.pk}",
-        priority=asked.priority,
-        title=f"{asked.task}: {asked.question}",
-        body="\n".join([asked.task.title, *asked.evidence]),
-        url=f"{settings.AO_BASE_URL}/tasks/{asked.task_id}/",
-    )
+    if isinstance(parcel, Later):
+        raise Unavailable("it goes with what else comes within the minute", retry_after=parcel.at - timezone.now())
+    name = f"the channel {parcel.channel.name}"
+    notice = wording.notice_of(parcel, base_url=settings.AO_BASE_URL, now=timezone.now())
     try:
-        tools.notifier(sent.channel).notify(notice)
+        DEADLINES.within(TIMEOUT, of=name, act=lambda: tools.notifier(parcel.channel).notify(notice, timeout=TIMEOUT))
     except PortError as error:
-        Notification.objects.filter(pk=sent.pk).update(error=str(error))
-        raise
-    Notification.objects.filter(pk=sent.pk).update(sent_at=timezone.now(), error="")
-    return {"channel": sent.channel.name}
+        return _not_taken(parcel, error)
+    channels.sent(parcel=parcel, now=timezone.now())
+    return {"message": parcel.message}
 
 
-def alert(job_id: int, action: Mapping[str, Any], tools: Toolbox) -> Mapping[str, object]:
-    """An alert about a machine or a project, which belongs to no task."""
-    channel = NotificationChannel.objects.filter(pk=action["channel"]).first()
-    if channel is None:
+def _not_taken(parcel: Parcel, error: PortError) -> Mapping[str, object]:
+    now = timezone.now()
+    refused = isinstance(error, Refused)
+    if isinstance(error, Refused) and error.code == NOT_HERE:
+        channels.nothing_here(parcel=parcel, why=str(error), now=now)
         return {"skipped": True}
-    notice = Notice(
-        id=f"ao-alert-{job_id}",
-        priority=action["priority"],
-        title=action["title"],
-        body=action["body"],
-        url=f"{settings.AO_BASE_URL}{action['page']}",
-    )
-    tools.notifier(channel).notify(notice)
-    return {"channel": channel.name}
+    asked = error.retry_after if isinstance(error, Unavailable) else None
+    again = channels.not_sent(parcel=parcel, error=str(error), refused=refused, asked=asked, now=now)
+    if again is None:
+        raise Refused(f"given up after a day: {error}", code="given-up")
+    raise Unavailable(str(error), retry_after=again - now)

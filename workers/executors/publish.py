@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from django.utils import timezone
 
 from orchestrator.domain.actions import Publish
-from orchestrator.models import PushIntent, Session
-from orchestrator.ports import Host as HostPort
-from orchestrator.ports import Refused, WorkspaceSpec
-from orchestrator.services import diffs, sessions
+from orchestrator.models import HookRun, PushIntent, Session
+from orchestrator.ports import Refused
+from orchestrator.services import diffs, jobs, parcels, sessions
+from orchestrator.services.jobs import EFFECTS
 from orchestrator.services.sessions import Published
+from workers.executors.hooks import must_be_over
 from workers.executors.specs import spec_for
 from workers.failpoints import failpoint
 from workers.git.imports import Imported
@@ -27,8 +28,6 @@ TOGETHER = 50.0  # seconds for all of it: a job has a minute
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Branch:
     session: Session
-    spec: WorkspaceSpec
-    host: HostPort
     mirror: Mirror
     deadline: Deadline
 
@@ -37,29 +36,49 @@ def publish(action: Publish, task_id: int, tools: Toolbox) -> Mapping[str, objec
     """Safe to run twice: the same work has the same sha, and a remote that holds it is left as it is. Refused codes: `diverged` (somebody
     else moved the branch), `sensitive` (a person must allow this head), and those of bundles."""
     del task_id
-    session = Session.objects.select_related("task__project", "host", "workspace").get(pk=action.session)
-    spec = spec_for(session, session.workspace, tools, base_sha=session.base_sha)
-    branch = _Branch(
-        session=session,
-        spec=spec,
-        host=tools.host(session.host),
-        mirror=tools.mirror(session.task.project),
-        deadline=Deadline.after(TOGETHER),
-    )
-    message = f"Work of turn {action.turn} that was left uncommitted\n\nTask: {session.task}"
-    standing = tools.workspaces.commit_leftovers(spec, branch.host, message=message, timeout=branch.deadline.left())
-    if standing.commits == 0:
+    session = Session.objects.select_related("task__project", "host", "workspace", "workflow").get(pk=action.session)
+    deadline = Deadline.after(TOGETHER)
+    bundle = _bundle(action, session, tools, deadline)
+    if bundle is None:
         head = session.published_sha or session.base_sha
         done = Published(head_sha=head, commits=session.commits)
     else:
-        done = _push(branch, tools)
+        branch = _Branch(session=session, mirror=tools.mirror(session.task.project), deadline=deadline)
+        done = _push(branch, bundle)
     sessions.published(session_id=session.pk, n=action.turn, result=done, now=timezone.now())
+    parcels.drop_of(session)
     return {"head_sha": done.head_sha, "commits": done.commits}
 
 
-def _push(branch: _Branch, tools: Toolbox) -> Published:
+def _bundle(action: Publish, session: Session, tools: Toolbox, deadline: Deadline) -> bytes | None:
+    """The work of the turn, or None where there is none. A host with a worker of its own hands it in, and whoever has the mirror goes on."""
+    key = parcels.published(session, action.turn)
+    if not tools.reaches(session.host):
+        bundle = parcels.taken(key=key)
+        if bundle is None:
+            raise jobs.HandOver(session.host.queue)
+        return bundle
+    bundle = _taken_out(action, session, tools, deadline)
+    if bundle is not None and tools.joined:
+        parcels.hand_in(key=key, host=session.host, project=session.task.project, data=bundle)
+        failpoint("after_hand_in")
+        raise jobs.HandOver(EFFECTS)
+    return bundle
+
+
+def _taken_out(action: Publish, session: Session, tools: Toolbox, deadline: Deadline) -> bytes | None:
+    must_be_over(session, HookRun.Hook.AFTER_RUN, action.turn, tools)
+    spec = spec_for(session, session.workspace, tools, base_sha=session.base_sha)
+    host = tools.host(session.host)
+    message = f"Work of turn {action.turn} that was left uncommitted\n\nTask: {session.task}"
+    standing = tools.workspaces.commit_leftovers(spec, host, message=message, timeout=deadline.left())
+    if standing.commits == 0:
+        return None
+    return tools.workspaces.bundle(spec, host, cap=BUNDLE_CAP, timeout=deadline.left())
+
+
+def _push(branch: _Branch, bundle: bytes) -> Published:
     left = branch.deadline.left
-    bundle = tools.workspaces.bundle(branch.spec, branch.host, cap=BUNDLE_CAP, timeout=left())
     task = branch.session.task
     imported = branch.mirror.import_bundle(bundle, branch=task.branch, base_sha=branch.session.base_sha, timeout=left())
     _ask_about(imported, branch.session)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from orchestrator.models import Host, Project, Session, Workspace
 from orchestrator.ports import Host as HostPort
 from orchestrator.ports import Unavailable, WorkspaceSpec
 from orchestrator.services.references import resolved
 from orchestrator.services.sessions import Overtaken
+from workers.courier import Courier
+from workers.git.outgoing import Source
 from workers.git.replica import Replica
 from workers.toolbox import Toolbox, sandbox_for
 
@@ -39,14 +43,29 @@ def mirror_on(host: Host, project: Project, tools: Toolbox) -> str:
 def bring(sha: str, host: Host, project: Project, tools: Toolbox, *, timeout: float) -> None:
     """Make sure that sessions of that host can begin at this commit."""
     if host.kind != Host.Kind.LOCAL:
-        mirror = tools.mirror(project)
         path = mirror_on(host, project, tools)
-        Replica(mirror=mirror, host=tools.host(host), name=host.name, path=path).bring(sha, timeout=timeout)
+        source = _source(host, project, tools)
+        Replica(mirror=source, host=tools.host(host), name=host.name, path=path).bring(sha, timeout=timeout)
+
+
+def _source(host: Host, project: Project, tools: Toolbox) -> Source:
+    """Our mirror where it is; on a machine that joined, whoever brings bundles of it through the database."""
+    mirror = tools.mirror(project)
+    return Courier(host=host, project=project, path=mirror.path) if tools.joined else mirror
 
 
 def environment_of(project: Project) -> dict[str, str]:
     """The project's own environment for what runs in its workspaces: ${NAME} is read where it is used. Refused code: `secret-missing`."""
     return {str(key): str(value) for key, value in resolved(project.env, of=f"env of {project.key}").items()}
+
+
+def renewed_deadline(session: Session) -> float | None:
+    """When the guard stops the run unless it is renewed: on the host's own clock. An agent of this machine needs none, since nobody
+    succeeds it elsewhere while the machine is away."""
+    span: timedelta | None = session.task.project.reassign_after
+    if session.host.kind == Host.Kind.LOCAL or span is None:
+        return None
+    return float(session.host.facts.get("boottime", 0)) + span.total_seconds()
 
 
 def must_stand(workspace: Workspace, host: HostPort) -> None:

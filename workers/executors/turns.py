@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping
-from datetime import timedelta
 from pathlib import Path
 
 from django.utils import timezone
 
 from orchestrator.domain.actions import StartTurn, StopAgent
-from orchestrator.models import Host, Session, Turn
-from orchestrator.ports import Brief, Command, Launch, Refused, Run, RunEnd, Sandbox
+from orchestrator.domain.snapshot import TurnEnd
+from orchestrator.models import HookRun, Host, Session, Turn
+from orchestrator.ports import NO_CONVERSATION, Agent, Brief, Command, Launch, Refused, Run, RunEnd, Sandbox
 from orchestrator.ports import Host as HostPort
-from orchestrator.services import sessions
-from workers.executors.specs import bring, environment_of, mirror_on, spec_for
+from orchestrator.services import sessions, telling
+from workers.executors.hooks import must_succeed
+from workers.executors.issues import must_be_active
+from workers.executors.specs import bring, environment_of, mirror_on, renewed_deadline, spec_for
 from workers.failpoints import failpoint
 from workers.toolbox import Toolbox, sandbox_for
 
 BRINGING = 20.0  # seconds of a job that may be spent on carrying the base to a host
+_MESSAGE = re.compile(r"\[message ([0-9a-f-]{36})\]")
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _SYSTEM = ("/usr", "/bin", "/lib", "/lib64", "/etc", "/sbin")
 
@@ -26,7 +30,7 @@ _SYSTEM = ("/usr", "/bin", "/lib", "/lib64", "/etc", "/sbin")
 def start_turn(action: StartTurn, task_id: int, tools: Toolbox) -> Mapping[str, object]:
     """The turn's row is first, then the run under the row's id: started twice, the host answers with the first."""
     del task_id
-    session = Session.objects.select_related("task__project", "host", "workspace").get(pk=action.session)
+    session = Session.objects.select_related("task__project", "host", "workspace", "workflow").get(pk=action.session)
     project = session.task.project
     agent = tools.agent(session.agent)
     # What a project sets is meant for its own agent, not for another one that a task asks for.
@@ -34,7 +38,10 @@ def start_turn(action: StartTurn, task_id: int, tools: Toolbox) -> Mapping[str, 
     config = {**general, **session.task.agent_config}
     agent.check(config)
     host = tools.host(session.host)
-    turn = sessions.begin_turn(session_id=session.pk, n=action.turn, now=timezone.now())
+    must_be_active(session, tools)
+    must_succeed(session, HookRun.Hook.BEFORE_RUN, action.turn, tools)
+    known = _known_after_a_death(session, action.turn, agent, tools, host)
+    turn = sessions.begin_turn(session_id=session.pk, n=action.turn, now=timezone.now(), known=known)
     failpoint("after_begin_turn")
     if action.turn > 1:
         _bring_base(session, tools, host)
@@ -44,13 +51,13 @@ def start_turn(action: StartTurn, task_id: int, tools: Toolbox) -> Mapping[str, 
         turn=turn.n,
         prompt=turn.prompt,
         native_id=session.native_id or None,
-        earlier=_earlier(turn),
+        earlier=telling.told_before(turn),
         config=config,
         env=environment_of(project),
     )
     run = _run(session, turn, agent.plan(brief), tools, host)
-    known = session.host.kind == Host.Kind.LOCAL and _of_the_system(run.argv[0])
-    missing = _missing(run, host) if turn.n == 1 and not known else ""
+    there = session.host.kind == Host.Kind.LOCAL and _of_the_system(run.argv[0])
+    missing = _missing(run, host) if turn.n == 1 and not there else ""
     state = host.start(run) if not missing else None
     failpoint("after_run")
     if state is None or state.end is RunEnd.UNSTARTABLE:
@@ -61,9 +68,28 @@ def start_turn(action: StartTurn, task_id: int, tools: Toolbox) -> Mapping[str, 
     return {"run": turn.run_id, "live": state.live}
 
 
-def _earlier(turn: Turn) -> str:
-    told = Turn.objects.filter(session=turn.session_id, n__lt=turn.n).order_by("n").values_list("prompt", flat=True)
-    return "\n\n".join(told)
+def _known_after_a_death(
+    session: Session, n: int, agent: Agent, tools: Toolbox, host: HostPort
+) -> frozenset[str] | None:
+    """The messages that the agent's conversation holds, where the last turn's program died and may have taken words along. None: nothing was
+    lost, or there is nobody to ask. Where the whole conversation is lost the turn begins another, which is told everything."""
+    died = Turn.objects.filter(session=session, n=n - 1).exclude(end=TurnEnd.FINISHED).exists()
+    begun = Turn.objects.filter(session=session, n=n).exists()
+    argv = agent.recall(session.native_id) if died and not begun and session.native_id else None
+    if argv is None:
+        return None
+    asked = Command(
+        argv=argv,
+        workspace=session.workspace.name,
+        env=environment_of(session.task.project),
+        sandbox=sandbox_for(session.task.project, session.host),
+        readonly=(mirror_on(session.host, session.task.project, tools),),
+    )
+    answer = host.command(asked, timeout=10)
+    if answer.code == NO_CONVERSATION:
+        session.native_id = ""
+        sessions.conversation_lost(session_id=session.pk, now=timezone.now())
+    return frozenset(_MESSAGE.findall(answer.stdout.decode(errors="replace"))) if answer.code == 0 else None
 
 
 def _of_the_system(program: str) -> bool:
@@ -109,7 +135,7 @@ def _run(session: Session, turn: Turn, launch: Launch, tools: Toolbox, host: Hos
         files=launch.files,
         sandbox=sandbox_for(project, session.host),
         readonly=(mirror, *project.symlinks.values(), *_programs(launch.argv, session.host, host)),
-        deadline=_deadline(session),
+        deadline=renewed_deadline(session),
     )
 
 
@@ -122,15 +148,6 @@ def _programs(argv: tuple[str, ...], row: Host, host: HostPort) -> tuple[str, ..
         argv=("/bin/sh", "-c", 'for path; do [ ! -e "$path" ] || printf "%s\\0" "$path"; done', "sh", *named)
     )
     return tuple(path for path in host.command(look_up, timeout=10).stdout.decode().split("\0") if path)
-
-
-def _deadline(session: Session) -> float | None:
-    """When the guard stops the run unless it is renewed: on the host's own clock. An agent of this machine needs none, since nobody
-    succeeds it elsewhere while the machine is away."""
-    span: timedelta | None = session.task.project.reassign_after
-    if session.host.kind == Host.Kind.LOCAL or span is None:
-        return None
-    return float(session.host.facts.get("boottime", 0)) + span.total_seconds()
 
 
 def stop_agent(action: StopAgent, task_id: int, tools: Toolbox) -> Mapping[str, object]:

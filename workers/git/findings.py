@@ -42,7 +42,7 @@ _SENSITIVE = re.compile(
     | (^|/)\.git(attributes|modules)$ | ^\.gitlab-ci\.ya?ml$ | ^\.gitlab/ci/ | ^\.circleci/ | (^|/)jenkinsfile$ | ^\.travis\.yml$
     | ^\.?azure-pipelines(\.ya?ml$|/) | ^bitbucket-pipelines\.yml$ | ^\.drone\.ya?ml$ | ^\.woodpecker(\.ya?ml$|/) | ^\.buildkite/
     | ^\.?appveyor\.yml$ | ^\.(gitea|forgejo)/workflows/ | ^\.pre-commit-config\.yaml$ | ^\.husky/ | ^\.lefthook | ^lefthook\.ya?ml$
-    | ^\.ci/ | ^\.teamcity/ | ^cloudbuild\.ya?ml$ | ^buildspec\.ya?ml$""",
+    | ^workflow\.md$ | ^\.ci/ | ^\.teamcity/ | ^cloudbuild\.ya?ml$ | ^buildspec\.ya?ml$""",
     re.VERBOSE | re.IGNORECASE,
 )
 # Name -> words of which one is there in every match, and the match itself. Looking for the words first is a hundred times faster than any

@@ -86,6 +86,19 @@ class Mirror:
         """Whether this commit is here."""
         return valid_sha(sha) and self._git().run("cat-file", "-e", f"{sha}^{{commit}}", timeout=timeout).code == 0
 
+    def text_of(self, path: str, *, sha: str, cap: int, timeout: float = 10) -> str | None:
+        """The text of a plain file at the top of a commit; None where there is none, where it is longer than `cap` bytes, or no UTF-8."""
+        listed = self._git().must("ls-tree", "-l", "--end-of-options", _commit(sha), path, timeout=timeout).split()
+        if len(listed) < 5 or listed[0] not in {"100644", "100755"} or int(listed[3]) > cap:
+            return None
+        read = self._git().run("cat-file", "blob", listed[2], timeout=timeout)
+        if read.code != 0:
+            raise failure(read, doing=f"reading {path} at {sha[:12]}")
+        try:
+            return read.stdout.decode()
+        except UnicodeDecodeError:
+            return None
+
     def remote_sha(self, branch: str, *, timeout: float = 30) -> str | None:
         """Where the branch is on the remote right now; None when it is not there."""
         remote = self._remote()

@@ -6,24 +6,19 @@ is gone on with by the next call: what has arrived is always the beginning of wh
 
 from __future__ import annotations
 
-import hashlib
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from orchestrator.ports import Command, Completed, Host, PortError, Refused, Unavailable
-from workers.git.mirror import Mirror
+from orchestrator.ports import Command, Completed, Host, Refused, Unavailable
+from workers.git.outgoing import Source, packed
 from workers.git.program import Deadline
 
 PIECE = 4 * 1024 * 1024
-KEPT = 24 * 3600.0  # seconds that a bundle is kept for the next try
-PACKING = 3600.0  # seconds that packing may take: it goes on behind the calls that wait for it
 _MISSING, _ELSEWHERE = 41, 42
-_PACKING: dict[Path, threading.Thread] = {}
 _LOCKS: dict[tuple[Path, str], threading.Lock] = {}
 _LOCKS_LOCK = threading.Lock()
 
@@ -85,7 +80,7 @@ rm -f "$file"
 class Replica:
     """The copy of `mirror` at `path` on the host that people call `name`."""
 
-    mirror: Mirror
+    mirror: Source
     host: Host
     name: str
     path: str
@@ -98,43 +93,10 @@ class Replica:
             if asked.code == 0:
                 return
             haves = [have for have in asked.stdout.decode().split() if self.mirror.has(have)]
-            bundle = self._pack(sha, haves, deadline)
+            bundle = packed(self.mirror, sha, haves, to=self.name, deadline=deadline)
             self._send(sha, bundle, deadline)
             self._run(_TAKE, sha, bundle.name, deadline=deadline)
             bundle.unlink(missing_ok=True)
-
-    def _pack(self, sha: str, haves: list[str], deadline: Deadline) -> Path:
-        """The bundle that leads from what is there to what is wanted. A first one may take long: it is made in a thread of its own."""
-        outgoing = self.mirror.path.with_name(f"{self.mirror.path.stem}.outgoing") / self.name
-        digest = hashlib.sha256(" ".join([sha, *sorted(haves)]).encode()).hexdigest()[:16]
-        bundle = outgoing / f"{digest}.bundle"
-        failed: list[PortError] = []
-        packing = _PACKING.get(bundle)
-        if packing is None or not packing.is_alive():
-            if bundle.exists():
-                return bundle
-            _forget_old(outgoing)
-            packing = threading.Thread(target=_caught(failed, lambda: self._make(bundle, sha, haves)), daemon=True)
-            _PACKING[bundle] = packing
-            packing.start()
-        packing.join(deadline.left() / 2)
-        if packing.is_alive():
-            raise Unavailable(f"the repository is being packed for {self.name}", retry_after=timedelta(seconds=2))
-        del _PACKING[bundle]
-        if not bundle.exists():
-            raise Unavailable(
-                f"the repository cannot be packed for {self.name}{': ' + str(failed[0]) if failed else ''}"
-            )
-        return bundle
-
-    def _make(self, bundle: Path, sha: str, haves: list[str]) -> None:
-        fresh = bundle.with_suffix(".new")
-        try:
-            bundle.parent.mkdir(parents=True, exist_ok=True)
-            self.mirror.bundle(sha, haves=haves, to=fresh, timeout=PACKING)
-            fresh.rename(bundle)
-        except OSError as error:
-            raise Unavailable(f"{error.filename}: {error.strerror}") from error
 
     def _send(self, sha: str, bundle: Path, deadline: Deadline) -> None:
         """Piece by piece, from where an earlier call came to."""
@@ -164,14 +126,6 @@ class Replica:
         raise Unavailable(f"the repository cannot be kept on {self.name}: {said[0][:300]}")
 
 
-def _forget_old(outgoing: Path) -> None:
-    """Delete what nobody came back for. Younger ones may be on their way, or being made."""
-    for bundle in outgoing.glob("*"):
-        with suppress(FileNotFoundError):  # another process forgets too
-            if bundle.stat().st_mtime < time.time() - KEPT:
-                bundle.unlink()
-
-
 @contextmanager
 def _alone(mirror: Path, host: str, deadline: Deadline) -> Iterator[None]:
     """Thirty sessions that begin at one commit carry it once."""
@@ -183,13 +137,3 @@ def _alone(mirror: Path, host: str, deadline: Deadline) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _caught(failed: list[PortError], act: Callable[[], None]) -> Callable[[], None]:
-    def run() -> None:
-        try:
-            act()
-        except PortError as error:
-            failed.append(error)
-
-    return run

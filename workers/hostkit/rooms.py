@@ -72,6 +72,7 @@ def open_room(layout: disk.Layout, workspace: str, *, until: float) -> Room:
         layout.need_space()
         account = accounts.claim(layout, workspace, until=until)
         room = Room(workspace, layout.room(workspace), account)
+        _set_aside(room.root)
         room.root.mkdir(mode=0o700, exist_ok=True)
         for folder in (*(room.root / name for name in ("home", "work", "tmp")), room.root):
             folder.mkdir(mode=0o700, exist_ok=True)
@@ -79,6 +80,18 @@ def open_room(layout: disk.Layout, workspace: str, *, until: float) -> Room:
         _check_reachable(room)
         disk.write_json(layout.room_record(workspace), {"account": account._asdict()})
         return room
+
+
+def _set_aside(root: Path) -> None:
+    """What stands where a room is to be and is no folder is not ours to delete or to follow: it is kept beside it, under another name."""
+    try:
+        found = root.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISDIR(found.st_mode):
+        kept = root.with_name(f".{root.name}.in-the-way.{time.time_ns()}")
+        root.rename(kept)
+        raise Unavailable(f"{root} was no folder: it was set aside as {kept.name}, and the room is made anew")
 
 
 def _check_reachable(room: Room) -> None:

@@ -17,6 +17,8 @@ from workers.plugins.hosts.local import LocalHost
 from workers.plugins.hosts.ssh.host import SshHost
 from workers.plugins.hosts.ssh.machine import Machine
 from workers.plugins.notifiers.channel import AppriseNotifier
+from workers.plugins.notifiers.desktop import DesktopNotifier
+from workers.plugins.notifiers.webhook import WebhookNotifier
 from workers.plugins.scms.github.project import forge as github_forge
 from workers.plugins.scms.github.project import tracker as github_tracker
 from workers.plugins.scms.local import LocalForge
@@ -34,10 +36,14 @@ AGENTS: Mapping[str, Agent] = _agents()
 WORKSPACES: Workspaces = WorktreeWorkspaces()
 
 
-def host(row: HostRow, *, home: Path) -> Host:
-    """The transport to a host. Refused code: `unknown-host-kind`."""
-    if row.kind == HostRow.Kind.LOCAL:
+def host(row: HostRow, *, home: Path, joined: str) -> Host:
+    """The transport to a host, on the machine that joined as the host `joined` or, where that is empty, where the service is. Refused
+    codes: `unknown-host-kind`, `reached-elsewhere`."""
+    here = HostRow.Kind.WORKER if joined else HostRow.Kind.LOCAL
+    if row.kind == here and joined in {"", row.name}:
         return LocalHost(home / "hostkit")
+    if row.kind in {HostRow.Kind.LOCAL, HostRow.Kind.WORKER}:
+        raise Refused(f"{row} is reached by its own workers and by nobody else", code="reached-elsewhere")
     if row.kind == HostRow.Kind.SSH:
         return SshHost(machine_of(row))
     raise Refused(f"hosts of kind {row.kind!r} ({row}) cannot be reached from here", code="unknown-host-kind")
@@ -75,7 +81,11 @@ def tracker(project: Project, *, token: Callable[[], str | None]) -> Tracker:
 
 def notifier(plugin: str, config: Mapping[str, object]) -> Notifier:
     """The channel to people. Refused code: `unknown-notifier`."""
-    if plugin in {"apprise", "slack", "desktop", "webhook"}:
+    if plugin == "webhook":
+        return WebhookNotifier(config=config)
+    if plugin == "desktop":
+        return DesktopNotifier()
+    if plugin in {"apprise", "slack"}:
         return AppriseNotifier(plugin=plugin, config=config)
     raise Refused(
         f"the notifier {plugin!r} is not installed here: there is apprise, slack, desktop and webhook",

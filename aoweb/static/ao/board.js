@@ -27,16 +27,31 @@ function put(card) {
   if (focused) fresh.querySelector("a")?.focus({ preventScroll: true });
 }
 
+// A card that moves is counted a moment before it comes: what is missing is offered once it has stayed missing.
+let later;
+
+function isWhole(column, number) {
+  return document.querySelectorAll(`#column-${column} .card`).length >= number;
+}
+
+function offerMore(counts) {
+  for (const [column, number] of Object.entries(counts)) {
+    const more = document.querySelector(`#column-${column} .more`);
+    if (more) more.hidden = isWhole(column, number);
+  }
+}
+
 function count(counts) {
   if (!counts) return;
   let total = 0;
   for (const [column, number] of Object.entries(counts)) {
     total += number;
     for (const place of document.querySelectorAll(`[data-count="${column}"]`)) place.textContent = number;
-    const section = document.getElementById(`column-${column}`);
-    const more = section?.querySelector(".more");
-    if (more) more.hidden = section.querySelectorAll(".card").length >= number;
+    const more = document.querySelector(`#column-${column} .more`);
+    if (more && isWhole(column, number)) more.hidden = true;
   }
+  clearTimeout(later);
+  later = setTimeout(offerMore, 800, counts);
   board.hidden = total === 0;
   if (total > 0) document.getElementById("welcome")?.remove();
   document.title = document.title.replace(/^(\(\d+\) )?/, counts.respond ? `(${counts.respond}) ` : "");

@@ -139,3 +139,19 @@ addEventListener("pageshow", () => document.querySelectorAll("form[data-sent]").
 
 for (const key of document.querySelectorAll('input[name="key"][value=""]')) key.value = crypto.randomUUID?.() ?? String(Math.random());
 for (const note of document.querySelectorAll(".notes")) setTimeout(() => note.remove(), 7000);
+
+// How much waits for whoever looks, kept true while a page stands open.
+const counted = document.body.dataset.waitingFrom;
+async function tellWaiting() {
+  if (!counted || document.hidden) return;
+  const answer = await fetch(counted, { headers: { Accept: "application/json" } }).catch(() => null);
+  if (!answer?.ok || answer.redirected) return;
+  const counts = await answer.json();
+  for (const badge of document.querySelectorAll("[data-waiting]")) {
+    const count = counts[badge.dataset.waiting] ?? 0;
+    badge.textContent = count;
+    badge.hidden = !count;
+  }
+}
+setInterval(tellWaiting, 20_000);
+document.addEventListener("visibilitychange", tellWaiting);

@@ -114,7 +114,7 @@ def registered(key: str, path: Path, asker: Actor) -> Project:
     if key == CONVERTER:
         with transaction.atomic():
             by_itself = Override(trigger=Trigger.APPROVED_AND_GREEN, auto=True, action=(Reply.AUTO_MERGE,))
-            rules.set_override(by_itself, project=project)
+            rules.set_override(by_itself, project=project, actor=asker)
     return project
 
 

@@ -15,15 +15,17 @@ import yaml
 from django.db import connection, transaction
 
 from orchestrator import doorbell
+from orchestrator.domain.conflicts import Conflict
 from orchestrator.models import GlobalSettings, Project, Task
-from orchestrator.services import events
+from orchestrator.services import events, rule_conflicts
 from orchestrator.services.configuration import channels, projects, rules
 from orchestrator.services.configuration.channels import ChannelPlan
-from orchestrator.services.configuration.file import Loaded, load, reread
+from orchestrator.services.configuration.file import Loaded, load, reread, without_nulls
 from orchestrator.services.configuration.problems import ConfigProblem, ConfigRefused
 from orchestrator.services.configuration.projects import Columns
 from orchestrator.services.configuration.rules import RulePlan
 from orchestrator.services.configuration.shapes import FileShape
+from orchestrator.services.configuration.yaml import parse
 from orchestrator.services.events import Actor
 
 __all__ = ["USUAL_NAME", "Change", "ChangeKind", "ConfigRefused", "Loaded", "apply", "export", "load", "plan"]
@@ -99,10 +101,11 @@ def apply(*, loaded: Loaded, actor: Actor) -> list[Change]:
     changes = planned.changes()
     for one in planned.projects:
         row = _apply_project(one, actor)
-        rules.apply(one.rules, project=row)
-    rules.apply(planned.rules, project=None)
-    channels.apply(planned.channels)
-    GlobalSettings.objects.update_or_create(only=1, defaults={"document": planned.document, "applied_at": actor.at})
+        rules.apply(one.rules, project=row, actor=actor)
+    rules.apply(planned.rules, project=None, actor=actor)
+    channels.apply(planned.channels, now=actor.at)
+    kept = {"document": planned.document, "text": loaded.text, "applied_at": actor.at}
+    GlobalSettings.objects.update_or_create(only=1, defaults=kept)
     done = [change for change in changes if change.kind is not ChangeKind.UNCHANGED]
     if done:
         text = f"{actor.name} applied {loaded.parsed.path}: {', '.join(f'{c.kind} {c.what}' for c in done)}"[:2000]
@@ -112,6 +115,31 @@ def apply(*, loaded: Loaded, actor: Actor) -> list[Change]:
         Task.objects.filter(outcome="").update(wake_at=actor.at)
         doorbell.ring("look_after_projects", queue_name="control")
     return changes
+
+
+def warnings(*, loaded: Loaded) -> list[str]:
+    """What the author should know although the file is taken: keys without effect, and rules that can never do what they say or that
+    fight each other, as they would be once it is applied."""
+    planned = _plan(loaded)
+    routed = rule_conflicts.routing_with({one.name: one.priorities for one in planned.channels})
+    general = rules.overlaid(None, planned.rules)
+    common = rule_conflicts.judged(general, scm=None, routed=routed)
+    told = [*loaded.warnings, *(_conflict(loaded, (), one) for one in common)]
+    for one in planned.projects:
+        scm = one.columns.get("scm", one.row.scm if one.row is not None else {})
+        own = rules.overlaid(one.row, one.rules) if one.row is not None else [rule.override for rule in one.rules]
+        found = rule_conflicts.judged([*general, *own], scm=scm, routed=routed)
+        told += [_conflict(loaded, ("projects", one.key), each) for each in found if each not in common]
+    return told
+
+
+def _conflict(loaded: Loaded, place: tuple[str, ...], one: Conflict) -> str:
+    """Where the file says it, or the nearest place at which it could."""
+    key = (*place, "reactions", str(one.trigger), *((one.field,) if one.field else ()))
+    parsed = loaded.parsed
+    if place and key not in parsed.lines and key[2:] in parsed.lines:
+        return f"{parsed.path}:{parsed.line(key[2:])}: {'.'.join(key[2:])} (in {place[1]}): {one.why}"
+    return f"{parsed.path}:{parsed.line(key)}: {'.'.join(key)}: {one.why}"
 
 
 def export(*, env: Mapping[str, str]) -> str:
@@ -133,6 +161,9 @@ def export(*, env: Mapping[str, str]) -> str:
     whole = (
         ordered | ({"projects": written} if written else {}) | {k: v for k, v in document.items() if k not in ordered}
     )
+    kept = GlobalSettings.text_as_applied()
+    if kept and without_nulls(parse(text=kept, path=USUAL_NAME).value) == whole:
+        return kept  # with its comments and its layout: nothing that it says has changed since
     return str(yaml.dump(whole, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120))
 
 
@@ -192,7 +223,7 @@ def _plan_project(key: str, loaded: Loaded, before_top: FileShape, problems: lis
 
 def _missing(key: str, loaded: Loaded, wanted: Columns, row: Project | None) -> Iterator[ConfigProblem]:
     """What a new project still needs, and whose repository it would be."""
-    if row is not None:
+    if row is not None or loaded.shape.projects is None:
         return
     place = ("projects", key)
     for column in ("checkout", "remote"):
@@ -203,7 +234,7 @@ def _missing(key: str, loaded: Loaded, wanted: Columns, row: Project | None) -> 
     if "remote" not in wanted:
         advice = f"register it first with `ao start {wanted['checkout']}`, or write its remote: and defaultBranch: here"
         yield loaded.parsed.problem((*place, "path"), wanted["checkout"], advice)
-    elif "checkout" in wanted and "default_branch" not in wanted:
+    elif "checkout" in wanted and "default_branch" not in wanted and loaded.shape.projects[key].repo is None:
         yield loaded.parsed.problem((*place, "path"), wanted["checkout"], "write its defaultBranch: here")
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from orchestrator.domain.rules import Priority
 from orchestrator.models import NotificationChannel
+from orchestrator.services.channels import mended
 from orchestrator.services.configuration.shapes import FileShape
 
 PRIORITIES = tuple(str(priority) for priority in Priority)
@@ -47,19 +49,23 @@ def plan(shape: FileShape, raw: Mapping[str, Any], before: FileShape) -> tuple[C
     return tuple(planned)
 
 
-def apply(planned: Sequence[ChannelPlan]) -> None:
-    """Make them so."""
-    for one in planned:
-        if one.changed:
-            NotificationChannel.objects.update_or_create(
-                name=one.name, defaults={"plugin": one.plugin, "config": one.config, "priorities": one.priorities}
-            )
+def apply(planned: Sequence[ChannelPlan], *, now: datetime) -> None:
+    """Make them so. What waits for a channel that was changed is tried now: it may work again."""
+    changed = [
+        NotificationChannel.objects.update_or_create(
+            name=one.name, defaults={"plugin": one.plugin, "config": one.config, "priorities": one.priorities}
+        )[0].pk
+        for one in planned
+        if one.changed
+    ]
+    if changed:
+        mended(channel_ids=changed, now=now)
 
 
 def write(document: dict[str, Any], top: FileShape) -> None:
     """Put the channels that hold into a document, where they are not what its author's words mean."""
     said = _channels(top, document)
-    rows = list(NotificationChannel.objects.order_by("name"))
+    rows = list(NotificationChannel.objects.filter(person=None).order_by("name"))
     held = {row.name: (row.plugin, row.config, row.priorities) for row in rows if row.priorities or row.name in said}
     if held == said:
         return

@@ -23,15 +23,17 @@ OUR_OWN = re.compile(r"AO_.*|DATABASE_URL|REDIS_URL|PG.*")
 _WITHOUT_EFFECT = {
     "agentRulesFile": "write the text under agentRules",
     "egress": "the network of agents is shared in this version",
-    "tracker": "trackers arrive in a later version",
+    "tracker": "issues are read where the repository is; a WORKFLOW.md makes tasks of them",
+    "runtime": "every agent runs under a guard of its own",
 }
 TRIGGERS = frozenset(str(trigger) for trigger in Trigger)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """A file that was taken. `raw` is what its author wrote, with references unread; `shape` has them read."""
+    """A file that was taken. `text` is what its author wrote, `raw` its values with references unread; `shape` has them read."""
 
+    text: str
     parsed: Parsed
     raw: dict[str, Any]
     shape: FileShape
@@ -56,7 +58,7 @@ def load(*, text: str, path: str, env: Mapping[str, str]) -> Loaded:
     problems.extend(_contradictions(shape, parsed))
     if problems:
         raise ConfigRefused(sorted(problems, key=lambda one: one.line))
-    return Loaded(parsed=parsed, raw=raw, shape=shape, warnings=tuple(_warnings(shape, parsed)))
+    return Loaded(text=text, parsed=parsed, raw=raw, shape=shape, warnings=tuple(_warnings(shape, parsed)))
 
 
 def reread(document: Mapping[str, Any], env: Mapping[str, str]) -> FileShape | None:
@@ -131,8 +133,8 @@ def _contradictions(shape: FileShape, parsed: Parsed) -> Iterator[ConfigProblem]
             slug(key)
         except ValueError as error:
             yield parsed.problem(("projects", key), key, f"a project's name: {error}")
-        if (project.repo is None) == (project.path is None):
-            yield parsed.problem(("projects", key), None, "write either repo: owner/name or path: /where/it/is")
+        if project.repo is None and project.path is None:
+            yield parsed.problem(("projects", key), None, "write repo: owner/name, or path: /where/it/is, or both")
     known = {"desktop", *(shape.notifiers or {})}
     wanted: list[tuple[tuple[str, ...], list[str]]] = []
     if shape.defaults is not None:
@@ -156,10 +158,17 @@ def _warnings(shape: FileShape, parsed: Parsed) -> Iterator[str]:
         near = difflib.get_close_matches(key[-1], known, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(sorted(known))}"
         yield f"{parsed.path}:{parsed.line(key)}: {'.'.join(key)}: unknown key, ignored{hint}"
-    for project in shape.projects or {}:
+    for name, channel in (shape.notifiers or {}).items():
+        if (channel.plugin or name) == "webhook" and not (channel.model_extra or {}).get("secret"):
+            at = ("notifiers", name)
+            hint = 'nothing proves to its receiver that a message is ours: write secret: "${NAME}"'
+            yield f"{parsed.path}:{parsed.line(at)}: {'.'.join(at)}: unsigned, {hint}"
+    places = [("defaults",)] if shape.defaults is not None else []
+    for place in [*places, *(("projects", key) for key in shape.projects or {})]:
+        written = parsed.value[place[0]] if len(place) == 1 else parsed.value[place[0]][place[1]]
         for name, advice in _WITHOUT_EFFECT.items():
-            if (parsed.value["projects"][project] or {}).get(name) is not None:
-                where = ("projects", project, name)
+            if written.get(name) is not None:
+                where = (*place, name)
                 yield f"{parsed.path}:{parsed.line(where)}: {'.'.join(where)}: accepted, without effect here: {advice}"
 
 

@@ -45,6 +45,7 @@ KEYS: Mapping[str, str] = {
     "max_sessions": "maxSessions",
     "warm_workspaces": "warmWorkspaces",
     "paused": "paused",
+    "escalation": "escalation",
     "budget": "budget",
 }
 COLUMNS = (*KEYS, "auto_cleanup", "cleanup_grace", "checkout")
@@ -60,6 +61,8 @@ def columns_of(shape: ProjectShape, raw: Mapping[str, Any], top: FileShape) -> C
     found |= _agent(shape, raw, top) | _from_defaults(shape, top) | _place(shape)
     if shape.scm is not None or _forge_of(shape) is not None:
         found["scm"] = _scm(shape, raw)
+    if shape.escalation is not None:
+        found["escalation"] = dict(raw["escalation"])
     if shape.scm is not None and shape.scm.merge_method is not None and shape.merge_method is None:
         found["merge_method"] = shape.scm.merge_method
     if shape.env is not None:

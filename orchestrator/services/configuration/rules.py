@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import Any
 
 from pydantic.alias_generators import to_camel
 
-from orchestrator.domain.durations import format_duration
 from orchestrator.domain.rules import Override, Priority, Trigger
 from orchestrator.models import Project, RuleRow
 from orchestrator.services import rules
 from orchestrator.services.configuration.file import TRIGGERS
 from orchestrator.services.configuration.shapes import RuleShape
+from orchestrator.services.events import Actor
 
 Reactions = Mapping[str, RuleShape]
 
@@ -34,17 +33,26 @@ class RulePlan:
 def plan(rows: Mapping[Trigger, Override], wanted: Reactions, before: Reactions) -> tuple[RulePlan, ...]:
     """The rules that the file names or named, over those that are set now."""
     return tuple(
-        _plan(rows.get(trigger, Override(trigger=trigger)), _override(trigger, wanted), _override(trigger, before))
+        _plan(
+            rows.get(trigger, Override(trigger=trigger)),
+            override_of_file(trigger, wanted),
+            override_of_file(trigger, before),
+        )
         for trigger in Trigger
         if str(trigger) in wanted or str(trigger) in before
     )
 
 
-def apply(planned: Sequence[RulePlan], *, project: Project | None) -> None:
+def overlaid(project: Project | None, planned: Sequence[RulePlan]) -> list[Override]:
+    """What a project, or the file for all of them, would set once the plan is carried out."""
+    return list({**rows_of(project), **{one.trigger: one.override for one in planned}}.values())
+
+
+def apply(planned: Sequence[RulePlan], *, project: Project | None, actor: Actor) -> None:
     """Set them; a new project's plan was made before its row was."""
     for one in planned:
         if one.changed:
-            rules.set_override(one.override, project=project)
+            rules.set_override(one.override, project=project, actor=actor)
 
 
 def write(document: dict[str, Any], project: Project | None, written: Reactions) -> None:
@@ -52,14 +60,15 @@ def write(document: dict[str, Any], project: Project | None, written: Reactions)
     rows = rows_of(project)
     kept = {name: inner for name, inner in document.get("reactions", {}).items() if name not in TRIGGERS}
     for trigger in _in_order(document, rows):
-        said = _override(trigger, written)
+        said = override_of_file(trigger, written)
         row = rows.get(trigger, Override(trigger=trigger))
         text = dict(document.get("reactions", {}).get(str(trigger), {}))
+        now = rules.written(row)
         for name in rules.FIELDS:
             if getattr(row, name) != getattr(said, name):
                 text.pop(to_camel(name), None)
-                if getattr(row, name) is not None:
-                    text[to_camel(name)] = _written(getattr(row, name))
+                if to_camel(name) in now:
+                    text[to_camel(name)] = now[to_camel(name)]
         if text or (str(trigger) in document.get("reactions", {}) and row == said):
             kept[str(trigger)] = text
     if kept or document.get("reactions") == {}:
@@ -90,7 +99,8 @@ def _plan(row: Override, wanted: Override, before: Override) -> RulePlan:
     return RulePlan(override=replace(row, **changes), changed=tuple(to_camel(name) for name in changes))
 
 
-def _override(trigger: Trigger, reactions: Reactions) -> Override:
+def override_of_file(trigger: Trigger, reactions: Reactions) -> Override:
+    """What a file's reactions say of one trigger."""
     shape = reactions.get(str(trigger))
     if shape is None:
         return Override(trigger=trigger)
@@ -105,16 +115,3 @@ def _override(trigger: Trigger, reactions: Reactions) -> Override:
         threshold=shape.threshold,
         include_summary=shape.include_summary,
     )
-
-
-def _written(value: Any) -> Any:
-    match value:
-        case timedelta():
-            return format_duration(value)
-        case tuple():
-            words = [str(word) for word in value]
-            return words[0] if len(words) == 1 else words
-        case Priority():
-            return str(value)
-        case _:
-            return value

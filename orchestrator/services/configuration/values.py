@@ -1,10 +1,12 @@
-"""The kinds of values in the file. Each reader takes what YAML gave and returns what we keep, or says what it would take."""
+"""The kinds of values in the file. Each takes what YAML gave and returns what we keep, or says what it would take; its schema says the same
+to editors."""
 
 from __future__ import annotations
 
 import re
 import shlex
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,18 +15,39 @@ from orchestrator.domain.budgets import parse_cost, parse_tokens
 from orchestrator.domain.durations import ACCEPTED_FORM, parse_duration
 from orchestrator.domain.naming import valid_branch
 from orchestrator.domain.rules import Reply
-from orchestrator.services.rules import parse_escalate_after
+from orchestrator.services.rules import MOST_ATTEMPTS, parse_escalate_after
 
-Reader = Callable[[Any], Any]
 LONGEST_TEXT = 100_000
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 _LINK_NAME = re.compile(r"(?!\.git(?:/|$))(?!.*(?:^|/)\.\.?(?:/|$))[A-Za-z0-9_.][A-Za-z0-9_./ -]{0,199}", re.IGNORECASE)
 _GITHUB = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}")
+_DURATION: Mapping[str, Any] = {
+    "type": "string",
+    "pattern": r"^(?=\d)(\d{1,4}w)?(\d{1,5}d)?(\d{1,6}h)?(\d{1,8}m)?(\d{1,9}s)?$",
+    "description": f"{ACCEPTED_FORM[0].upper()}{ACCEPTED_FORM[1:]}.",
+}
+_REPLY: Mapping[str, Any] = {"type": "string", "enum": [str(reply) for reply in Reply]}
 _SCP = re.compile(r"[A-Za-z0-9_.-]+@[A-Za-z0-9.-]+:[A-Za-z0-9_./~-]+")
 
 
-def line(*, cap: int) -> Reader:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Kind:
+    """How a value is read, and what JSON Schema says of it."""
+
+    read: Callable[[Any], Any]
+    schema: Mapping[str, Any]
+
+    def __call__(self, value: Any) -> Any:
+        return self.read(value)
+
+
+def shown_as(**schema: Any) -> Callable[[Callable[[Any], Any]], Kind]:
+    """Makes a kind of a reader."""
+    return lambda read: Kind(read=read, schema=schema)
+
+
+def line(*, cap: int) -> Kind:
     """One line of text."""
 
     def read(value: Any) -> str:
@@ -38,9 +61,10 @@ def line(*, cap: int) -> Reader:
             raise ValueError(f"write one line of 1 to {cap} printable characters")
         return value
 
-    return read
+    return Kind(read=read, schema={"type": "string", "minLength": 1, "maxLength": cap})
 
 
+@shown_as(type="string", maxLength=LONGEST_TEXT)
 def text(value: Any) -> str:
     """Any text, of several lines too."""
     if not isinstance(value, str) or len(value) > LONGEST_TEXT or _CONTROL.search(value):
@@ -48,31 +72,32 @@ def text(value: Any) -> str:
     return value
 
 
+@shown_as(type="boolean")
 def flag(value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError("write true or false")  # noqa: TRY004 pydantic collects ValueErrors
     return value
 
 
-def whole(*, least: int, most: int) -> Reader:
+def whole(*, least: int, most: int) -> Kind:
     def read(value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
             raise ValueError(f"write a whole number from {least} to {most}")
         return value
 
-    return read
+    return Kind(read=read, schema={"type": "integer", "minimum": least, "maximum": most})
 
 
-def one_of(words: Collection[str]) -> Reader:
+def one_of(words: Collection[str]) -> Kind:
     def read(value: Any) -> str:
         if not isinstance(value, str) or value not in words:
             raise ValueError(f"write one of: {', '.join(sorted(words))}")
         return value
 
-    return read
+    return Kind(read=read, schema={"type": "string", "enum": sorted(words)})
 
 
-def lines_of(*, cap: int = 500) -> Reader:
+def lines_of(*, cap: int = 500) -> Kind:
     """A list of one-line texts."""
 
     def read(value: Any) -> list[str]:
@@ -81,9 +106,13 @@ def lines_of(*, cap: int = 500) -> Reader:
             raise ValueError("write a list of texts")
         return [each(one) for one in value]
 
-    return read
+    return Kind(
+        read=read,
+        schema={"type": "array", "items": {"type": "string", "minLength": 1, "maxLength": 2000}, "maxItems": cap},
+    )
 
 
+@shown_as(**_DURATION)
 def duration(value: Any) -> timedelta:
     """`10m`, `1h30m`."""
     if not isinstance(value, str):
@@ -94,34 +123,45 @@ def duration(value: Any) -> timedelta:
         raise ValueError(f"write {ACCEPTED_FORM}") from error
 
 
+@shown_as(anyOf=[{"const": "never"}, _DURATION])
 def duration_or_never(value: Any) -> timedelta | None:
     """The word `never` is None."""
     return None if value == "never" else duration(value)
 
 
-def _as_written(reader: Callable[[object], object]) -> Reader:
+def _as_written(reader: Callable[[object], object], *, schema: Mapping[str, Any]) -> Kind:
     """A value that is kept as it is written, once it can be read."""
 
     def read(value: Any) -> Any:
         reader(value)
         return value
 
-    return read
+    return Kind(read=read, schema=schema)
 
 
-cost, tokens = _as_written(parse_cost), _as_written(parse_tokens)
+cost = _as_written(parse_cost, schema={"type": ["number", "string"], "description": "USD"})
+tokens = _as_written(parse_tokens, schema={"type": ["integer", "string"], "description": "a number; 200k, 2M"})
 
 
+@shown_as(**_DURATION)
 def time(value: Any) -> str:
     """`4h`, kept as it is written."""
     duration(value)
     return str(value)
 
 
+@shown_as(type="integer", minimum=0, maximum=10**10)
 def milliseconds(value: Any) -> timedelta:
     return timedelta(milliseconds=whole(least=0, most=10**10)(value))
 
 
+@shown_as(
+    anyOf=[
+        {"type": "integer", "minimum": 0, "maximum": MOST_ATTEMPTS},
+        _DURATION,
+        {"type": "string", "pattern": "^[0-9]{1,4}$"},
+    ]
+)
 def escalate_after(value: Any) -> int | timedelta:
     """`2` or `30m`."""
     if isinstance(value, bool) or not isinstance(value, int | str):
@@ -132,6 +172,7 @@ def escalate_after(value: Any) -> int | timedelta:
         raise ValueError(f"write a number of attempts from 0 to 1000, or {ACCEPTED_FORM}") from error
 
 
+@shown_as(anyOf=[_REPLY, {"type": "array", "items": _REPLY, "minItems": 1}])
 def replies(value: Any) -> tuple[Reply, ...]:
     """One action or a list of them."""
     words = value if isinstance(value, list) else [value]
@@ -141,13 +182,14 @@ def replies(value: Any) -> tuple[Reply, ...]:
     return tuple(Reply(word) for word in words)
 
 
+@shown_as(type="string", pattern="^[A-Za-z0-9_][A-Za-z0-9._/+@#-]{0,199}$")
 def branch(value: Any) -> str:
     if not isinstance(value, str) or not valid_branch(value):
         raise ValueError("write a branch name of letters, digits and . _ / + @ # -")
     return value
 
 
-def slug_of(*, cap: int) -> Reader:
+def slug_of(*, cap: int) -> Kind:
     pattern = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_-]{{0,{cap - 1}}}")
 
     def read(value: Any) -> str:
@@ -156,9 +198,12 @@ def slug_of(*, cap: int) -> Reader:
             raise ValueError(f"write 1 to {cap} letters, digits, - and _")
         return word
 
-    return read
+    return Kind(
+        read=read, schema={"type": ["string", "integer"], "pattern": f"^[A-Za-z0-9][A-Za-z0-9_-]{{0,{cap - 1}}}$"}
+    )
 
 
+@shown_as(type="string", pattern=r"^[^\s-]\S*$", maxLength=1000)
 def repository(value: Any) -> str:
     """owner/name on GitHub, or the URL of a repository."""
     accepted = "write owner/name, or a URL such as https://host/name.git, ssh://host/name.git, git@host:name.git, file:///srv/name.git"
@@ -182,6 +227,7 @@ def repository(value: Any) -> str:
     return value
 
 
+@shown_as(type="string", format="uri", pattern="^https?://")
 def web_address(value: Any) -> str:
     if not isinstance(value, str) or _CONTROL.search(value) or " " in value:
         raise ValueError("write a URL that begins with https://")
@@ -191,6 +237,7 @@ def web_address(value: Any) -> str:
     return value
 
 
+@shown_as(type="string", pattern="^[/~]", maxLength=1000)
 def folder(value: Any) -> str:
     """A path on the server."""
     path = line(cap=1000)(value)
@@ -199,6 +246,11 @@ def folder(value: Any) -> str:
     return str(path)
 
 
+@shown_as(
+    type="object",
+    propertyNames={"pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
+    additionalProperties={"type": ["string", "number"]},
+)
 def environment(value: Any) -> dict[str, str]:
     """Names to texts; numbers are taken as they are written."""
     if not isinstance(value, Mapping):
@@ -213,6 +265,7 @@ def environment(value: Any) -> dict[str, str]:
     return found
 
 
+@shown_as(type="object", additionalProperties={"type": "string", "minLength": 1, "maxLength": 5000})
 def commands(value: Any) -> dict[str, str]:
     """Names of checks to their commands."""
     if not isinstance(value, Mapping):
@@ -220,6 +273,12 @@ def commands(value: Any) -> dict[str, str]:
     return {str(line(cap=200)(name)): str(line(cap=5000)(one)) for name, one in value.items()}
 
 
+@shown_as(
+    anyOf=[
+        {"type": "array", "items": {"type": "string"}},
+        {"type": "object", "additionalProperties": {"type": "string", "pattern": "^[/~]"}},
+    ]
+)
 def links(value: Any) -> list[str] | dict[str, str]:
     """Names in the workspace, linked to the same names in the checkout; or names to absolute paths."""
     names = list(value) if isinstance(value, list | Mapping) else [None]
@@ -235,6 +294,7 @@ def links(value: Any) -> list[str] | dict[str, str]:
     return list(value)
 
 
+@shown_as(anyOf=[{"type": "string", "minLength": 1}, {"type": "array", "items": {"type": "string"}, "minItems": 1}])
 def command(value: Any) -> str | list[str]:
     """A program and its arguments: a list, or a text that is split as a shell splits words."""
     if isinstance(value, list) and value and all(isinstance(word, str) and "\x00" not in word for word in value):
@@ -248,6 +308,7 @@ def command(value: Any) -> str | list[str]:
     return str(value)
 
 
+@shown_as(type="object")
 def mapping(value: Any) -> dict[str, Any]:
     """Keys and values that only another part reads."""
     if not isinstance(value, Mapping):
@@ -255,6 +316,7 @@ def mapping(value: Any) -> dict[str, Any]:
     return dict(value)
 
 
+@shown_as()
 def anything(value: Any) -> Any:
     """Accepted, without effect here."""
     return value

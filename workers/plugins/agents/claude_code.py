@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.ports import AgentEvent, Brief, Launch, NeedsInput
+from orchestrator.ports import NO_CONVERSATION, AgentEvent, Brief, Launch, NeedsInput
 from workers.plugins.agents import claude_answers, claude_events
 from workers.plugins.agents.claude_config import Settings, settings_of
 
@@ -23,6 +23,12 @@ _TALKING = (
 )  # fmt: skip
 # It neither calls home nor replaces itself in the middle of a turn.
 _QUIET = {"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_AUTOUPDATER": "1"}
+# Its transcript also lists what waits in its queue, which a resumed conversation knows nothing of: only what was said counts.
+_RECALL = f"""
+set -- "${{CLAUDE_CONFIG_DIR:-$HOME/.claude}}"/projects/*/"$1".jsonl
+[ -f "$1" ] || exit {NO_CONVERSATION}
+grep -hE '"type":"(user|attachment)"' "$1" | grep -oE '\\[message [0-9a-f-]{{36}}\\]' | sort -u
+"""
 _LOST = "You were at work on this before, in a conversation that is lost. What you were told in it:"
 
 
@@ -61,6 +67,10 @@ class ClaudeCodeAgent:
     def read(self, line: bytes) -> Sequence[AgentEvent]:
         """The events in one line of its output; what is not an event that we know is transcript only."""
         return claude_events.read(line)
+
+    def recall(self, native_id: str) -> tuple[str, ...] | None:
+        """Its transcript is a file of its own. What it echoed stands there a moment later, and never if it is killed before."""
+        return "/bin/sh", "-c", _RECALL, "recall", native_id
 
     def say(self, *, message: str, text: str) -> bytes | None:
         """A message into the live conversation; the program echoes its id when it reads it."""

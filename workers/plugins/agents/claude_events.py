@@ -52,6 +52,9 @@ def _of_the_model(found: Found) -> Iterator[AgentEvent]:
                 yield Said(text=words)
             case {"type": "tool_use", "name": str(tool)}:
                 yield Activity(tool=tool, summary=claude.summary_of(inner(block, "input")))
+    said = inner(found, "message")
+    if (request := text(said, "id")) and (used := claude.asked_of(inner(said, "usage"))).input_tokens:
+        yield Usage(input_tokens=used.input_tokens, output_tokens=used.output_tokens, request=request)
 
 
 def _of_the_result(found: Found) -> Iterator[AgentEvent]:

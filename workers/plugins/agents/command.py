@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from orchestrator.domain import vocabulary
 from orchestrator.domain.lines import Found, number, parsed, text
+from orchestrator.domain.prompts import unmarked
 from orchestrator.ports import (
     Activity,
     AgentEvent,
@@ -29,6 +30,9 @@ from orchestrator.ports import (
     TurnDone,
     Usage,
 )
+
+_ANEW = "You have worked on this before, in earlier turns; your workspace is as you left it. What was said in them:"
+_NOW = "That was before. This turn is about:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,13 +58,18 @@ class CommandAgent:
             "AO_TURN": str(brief.turn),
             "AO_PROMPT_FILE": f"{{home}}/{prompt_file}",
         }
-        prompt = brief.prompt.encode()
+        prompt = _prompt(brief).encode()
         return Launch(argv=_argv(brief.config), env=environment, stdin=prompt, files={prompt_file: prompt})
 
     def read(self, line: bytes) -> Sequence[AgentEvent]:
         """The event in a line of JSON with a known `type`; every other line is transcript only."""
         found = parsed(line, cap=vocabulary.LINE_CAP)
         return _event(found) if found is not None else ()
+
+    def recall(self, native_id: str) -> tuple[str, ...] | None:
+        """Nobody knows where a command keeps its conversation."""
+        del native_id
+        return None
 
     def say(self, *, message: str, text: str) -> bytes | None:
         """It takes messages between turns only."""
@@ -71,6 +80,11 @@ class CommandAgent:
         """Answers are told with the next turn."""
         del asked, answer
         return None
+
+
+def _prompt(brief: Brief) -> str:
+    """Each turn is a program that starts anew, so it is told what its session was told before."""
+    return f"{_ANEW}\n\n{unmarked(brief.earlier)}\n\n{_NOW}\n\n{brief.prompt}" if brief.earlier else brief.prompt
 
 
 def _argv(config: Mapping[str, object]) -> tuple[str, ...]:

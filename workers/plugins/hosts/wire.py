@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from orchestrator.ports import (
     Chunk,
@@ -19,6 +19,7 @@ from orchestrator.ports import (
     Completed,
     HostFacts,
     Look,
+    PortError,
     Refused,
     Room,
     Run,
@@ -33,6 +34,7 @@ RECEIVE = 256 * 1024
 KEPT = 8  # idle connections
 SLACK = 2.0  # seconds that an answer may be late after its operation's own time is up
 GRACE = 5.0  # seconds between interrupt, terminate and kill
+Answer = TypeVar("Answer")
 
 
 class Stream(Protocol):
@@ -79,21 +81,10 @@ class WireHost:
     # --- the port ---
 
     def facts(self, *, programs: Sequence[str] = (), timeout: float = 10) -> HostFacts:
-        answer = self._ask({"op": "facts", "programs": list(programs)}, timeout=timeout).content
-        return HostFacts(
-            boot_id=answer["boot_id"],
-            boottime=answer["boottime"],
-            hostkit=answer["hostkit"],
-            root=answer["root"],
-            home=answer["home"],
-            git=answer["git"],
-            sandboxes=frozenset(Sandbox(name) for name in answer["sandboxes"]),
-            free_bytes=answer["free_bytes"],
-            programs=answer["programs"],
-        )
+        return self._ask({"op": "facts", "programs": list(programs)}, timeout=timeout, read=_facts)
 
     def open_workspace(self, workspace: str, *, timeout: float = 10) -> Room:
-        return Room(**self._ask({"op": "open_workspace", "workspace": workspace}, timeout=timeout).content["room"])
+        return self._ask({"op": "open_workspace", "workspace": workspace}, timeout=timeout, read=_room)
 
     def remove_workspace(self, workspace: str, *, timeout: float = 30) -> None:
         self._ask({"op": "remove_workspace", "workspace": workspace}, timeout=timeout)
@@ -102,23 +93,11 @@ class WireHost:
         files = dict(run.files)
         asked = {name: value for name, value in asdict(run).items() if name not in ("stdin", "files")}
         parts = [run.stdin, *files.values()]
-        answer = self._ask({"op": "start", "run": asked, "files": list(files)}, parts, timeout=timeout)
-        return _state(answer.content["state"])
+        return self._ask({"op": "start", "run": asked, "files": list(files)}, parts, timeout=timeout, read=_one_state)
 
     def look(self, *, cursors: Mapping[str, int], wait: float, timeout: float) -> Look:
         asked = {"op": "look", "cursors": dict(cursors), "wait": min(wait, max(0.0, timeout - 1))}
-        answer = self._ask(asked, timeout=timeout)
-        content = answer.content
-        return Look(
-            boot_id=content["boot_id"],
-            boottime=content["boottime"],
-            free_bytes=content["free_bytes"],
-            runs=tuple(_state(state) for state in content["runs"]),
-            chunks=tuple(
-                Chunk(run=chunk["run"], offset=chunk["offset"], data=data)
-                for chunk, data in zip(content["chunks"], answer.parts(), strict=True)
-            ),
-        )
+        return self._ask(asked, timeout=timeout, read=_look)
 
     def send(self, run: str, *, message: str, data: bytes, timeout: float = 10) -> None:
         self._ask({"op": "send", "run": run, "message": message}, [data], timeout=timeout)
@@ -131,22 +110,19 @@ class WireHost:
 
     def stop(self, run: str, *, timeout: float = 20) -> RunState:
         grace = min(GRACE, timeout / 4)
-        return _state(self._ask({"op": "stop", "run": run, "grace": grace}, timeout=timeout).content["state"])
+        return self._ask({"op": "stop", "run": run, "grace": grace}, timeout=timeout, read=_one_state)
 
     def end(self, fence: str, *, epoch: int, timeout: float = 30) -> None:
         self._ask({"op": "end", "fence": fence, "epoch": epoch}, timeout=timeout)
 
     def command(self, command: Command, *, timeout: float = 50) -> Completed:
         asked = {name: value for name, value in asdict(command).items() if name != "stdin"}
-        answer = self._ask({"op": "command", "command": asked}, [command.stdin], timeout=timeout, repeatable=False)
-        stdout, stderr = answer.parts()
-        return Completed(
-            code=answer.content["code"], stdout=stdout, stderr=stderr, truncated=answer.content["truncated"]
-        )
+        request = {"op": "command", "command": asked}
+        return self._ask(request, [command.stdin], timeout=timeout, repeatable=False, read=_completed)
 
     def read(self, path: str, *, workspace: str, cap: int, timeout: float = 30) -> bytes:
         asked = {"op": "read", "path": path, "workspace": workspace, "cap": cap}
-        return self._ask(asked, timeout=timeout).parts()[0]
+        return self._ask(asked, timeout=timeout, read=lambda answer: answer.parts()[0])
 
     def write(self, path: str, data: bytes, *, workspace: str, timeout: float = 30) -> None:
         self._ask({"op": "write", "path": path, "workspace": workspace}, [data], timeout=timeout)
@@ -154,9 +130,16 @@ class WireHost:
     # --- below ---
 
     def _ask(
-        self, content: dict[str, Any], parts: list[bytes] | None = None, *, timeout: float, repeatable: bool = True
-    ) -> frames.Message:
-        """One request and its answer. What is safe to ask twice is asked again when an idle connection turns out to be dead."""
+        self,
+        content: dict[str, Any],
+        parts: list[bytes] | None = None,
+        *,
+        timeout: float,
+        repeatable: bool = True,
+        read: Callable[[frames.Message], Answer] = lambda _: None,  # type: ignore[assignment, return-value]  # nobody reads it
+    ) -> Answer:
+        """One request and its answer, as `read` understands it. What is safe to ask twice is asked again when an idle connection turns out
+        to be dead."""
         until = time.monotonic() + timeout
         request = {**content, "timeout": timeout}
         while True:
@@ -170,8 +153,22 @@ class WireHost:
                         f"the host did not answer {content['op']}: {str(error) or type(error).__name__}"
                     ) from error
                 continue
+            return self._understood(stream, answer, content["op"], read)
+
+    def _understood(
+        self, stream: Stream, answer: frames.Message, op: str, read: Callable[[frames.Message], Answer]
+    ) -> Answer:
+        """A host that answers nonsense is one that does not answer."""
+        try:
+            understood = read(_checked(answer))
+        except PortError:
             self._keep(stream)
-            return _checked(answer)
+            raise
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            self._end(stream)
+            raise Unavailable(f"the host's answer to {op} cannot be understood: {error!r:.200}") from error
+        self._keep(stream)
+        return understood
 
     def _connection(self, until: float) -> tuple[Stream, bool]:
         """A connection, and whether it is new."""
@@ -221,7 +218,8 @@ def agreed(stream: Stream, *, version: str, stamp: int, until: float) -> bool:
     except (OSError, LostConnectionError, frames.BrokenStreamError):
         stream.close()
         return False
-    if answer.content["ok"]["retired"]:
+    said = answer.content.get("ok")
+    if not isinstance(said, dict) or said.get("retired") is not False:
         stream.close()
         return False
     return True
@@ -257,6 +255,50 @@ def _checked(answer: frames.Message) -> frames.Message:
     raise Unavailable(error["message"])
 
 
+def _facts(answer: frames.Message) -> HostFacts:
+    content = answer.content
+    return HostFacts(
+        boot_id=str(content["boot_id"]),
+        boottime=float(content["boottime"]),
+        hostkit=content["hostkit"],
+        root=content["root"],
+        home=content["home"],
+        git=content["git"],
+        sandboxes=frozenset(Sandbox(name) for name in content["sandboxes"]),
+        free_bytes=int(content["free_bytes"]),
+        programs=dict(content["programs"]),
+    )
+
+
+def _room(answer: frames.Message) -> Room:
+    return Room(**answer.content["room"])
+
+
+def _look(answer: frames.Message) -> Look:
+    content = answer.content
+    return Look(
+        boot_id=str(content["boot_id"]),
+        boottime=float(content["boottime"]),
+        free_bytes=int(content["free_bytes"]),
+        runs=tuple(_state(state) for state in content["runs"]),
+        chunks=tuple(
+            Chunk(run=str(chunk["run"]), offset=int(chunk["offset"]), data=data)
+            for chunk, data in zip(content["chunks"], answer.parts(), strict=True)
+        ),
+    )
+
+
+def _completed(answer: frames.Message) -> Completed:
+    stdout, stderr = answer.parts()
+    return Completed(
+        code=int(answer.content["code"]), stdout=stdout, stderr=stderr, truncated=answer.content["truncated"]
+    )
+
+
+def _one_state(answer: frames.Message) -> RunState:
+    return _state(answer.content["state"])
+
+
 def _state(raw: Mapping[str, Any]) -> RunState:
     return RunState(
         id=raw["id"],
@@ -266,8 +308,8 @@ def _state(raw: Mapping[str, Any]) -> RunState:
         end=RunEnd(raw["end"]) if raw["end"] else None,
         exit_code=raw["exit_code"],
         signal=raw["signal"],
-        size=raw["size"],
-        dropped=raw["dropped"],
+        size=int(raw["size"]),
+        dropped=int(raw["dropped"]),
         started_at=_instant(raw["started_at"]),
         ended_at=_instant(raw["ended_at"]),
         detail=raw["detail"],

@@ -24,6 +24,7 @@ SOURCE = Path(release.__file__).parent
 LINES = 8  # channels at a time: sshd's MaxSessions is 10, and one is needed to install
 NOISE = 64 * 1024  # bytes that a machine's start files may print before we are heard
 TRIES = 3
+OLD_VERSIONS = 2  # of hostkit that stay on a machine beside ours
 NO_PYTHON, NOT_INSTALLED, OLD_PYTHON, NO_GIT, NO_ROOM = 81, 82, 83, 84, 85
 OLDEST_PYTHON = (3, 9)
 _FOLDER = re.compile(r"[a-z0-9]{4,40}")
@@ -49,7 +50,8 @@ command -v git > /dev/null 2>&1 || exit {NO_GIT}
 python3 -c 'import sys; sys.exit(sys.version_info < {OLDEST_PYTHON})' || exit {OLD_PYTHON}
 exec python3 -I -S -c "$3" "$base" "$1" "$2"
 """
-# The archive on standard input becomes HOME/lib/VERSION by one rename.
+# The archive on standard input becomes HOME/lib/VERSION by one rename. A few older versions stay, for services that go back to one; what
+# still runs of those that go has read all of its files.
 _INSTALL_PROGRAM = f"""
 import os, pathlib, shutil, sys, tarfile
 base, folder, version = sys.argv[1:]
@@ -72,6 +74,12 @@ try:
     except OSError:
         if not (home / "lib" / version).is_dir():
             raise
+    others = [one for one in (home / "lib").iterdir() if not one.name.startswith((".", version))]
+    try:
+        for old in sorted(others, key=lambda one: one.stat().st_mtime)[:-{OLD_VERSIONS}]:
+            shutil.rmtree(old, ignore_errors=True)
+    except FileNotFoundError:
+        pass  # somebody else clears too
 except OSError as error:
     print("%s: %s" % (error.filename or home, error.strerror), file=sys.stderr)
     sys.exit({NO_ROOM})

@@ -6,6 +6,7 @@ It is kept in Redis. Losing it costs nothing that GitHub does not tell again wit
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from typing import Any
 import redis
 from redis.exceptions import RedisError
 
-from orchestrator.ports import Unavailable
+from orchestrator.ports import LimitReached, Unavailable
 
 # Kept for writes out of the 5,000 an hour: observation that comes late harms less than a merge that does not happen.
 RESERVE = 500
@@ -36,8 +37,9 @@ class Budget:
         """The budget that everybody shares who uses this token there."""
         return cls(store, f"ao:github:{hashlib.sha256(f'{api_url} {token}'.encode()).hexdigest()[:24]}")
 
-    def take(self, *, writes: bool, resource: str) -> None:
-        """Account for one call of a `resource` (core, graphql). Raises `Unavailable` with the time to wait where it must not be made."""
+    def take(self, *, writes: bool, patient: bool = False, resource: str) -> None:
+        """Account for one call of a `resource` (core, graphql); a `patient` one leaves the reserve to others. Raises `Unavailable` with the
+        time to wait where it must not be made."""
         now = time.time()
         try:
             known = {str(key): float(value) for key, value in self.store.hgetall(self.name).items()}
@@ -48,10 +50,10 @@ class Budget:
         except RedisError:
             return  # GitHub itself still counts
         if known.get("rest_until", 0) > now:
-            raise _wait("GitHub asked for patience", known["rest_until"] - now)
+            raise _limit("GitHub asked for patience", known["rest_until"] - now)
         left, reset = known.get(f"{resource}.remaining", RESERVE + 1), known.get(f"{resource}.reset", 0)
-        if left <= (0 if writes else RESERVE) and reset > now:
-            raise _wait("GitHub's limit for this hour is used up", reset - now)
+        if left <= (RESERVE if patient else 0) and reset > now:
+            raise _limit("GitHub's limit for this hour is used up", reset - now, writes_go_on=left > 0)
         if written > WRITES_A_MINUTE:
             raise _wait("enough was written to GitHub in this minute", 60 - now % 60)
 
@@ -79,6 +81,19 @@ class Budget:
             return
 
 
+def _limit(why: str, seconds: float, *, writes_go_on: bool = False) -> LimitReached:
+    span = _span(seconds)
+    return LimitReached(_words(why, span), retry_after=span, writes_go_on=writes_go_on)
+
+
 def _wait(why: str, seconds: float) -> Unavailable:
-    span = timedelta(seconds=max(1, round(seconds)))
-    return Unavailable(f"{why}: calls go on in {span.total_seconds():.0f} s", retry_after=span)
+    span = _span(seconds)
+    return Unavailable(_words(why, span), retry_after=span)
+
+
+def _span(seconds: float) -> timedelta:
+    return timedelta(seconds=max(1, math.ceil(seconds)))
+
+
+def _words(why: str, span: timedelta) -> str:
+    return f"{why}: calls go on in {span.total_seconds():.0f} s"

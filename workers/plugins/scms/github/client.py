@@ -16,7 +16,7 @@ import requests
 from github import Auth, Github
 from github.GithubException import GithubException
 
-from orchestrator.ports import PortError, Refused, Unavailable
+from orchestrator.ports import LimitReached, PortError, Refused, Unavailable
 from workers.plugins.scms.github.budget import Budget
 
 API = "https://api.github.com"
@@ -64,7 +64,8 @@ _DOORS = _Doors()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
-    """The API at `api_url` for `repository` (OWNER/NAME). `token` is asked for at each call; `named` says where people set it.
+    """The API at `api_url` for `repository` (OWNER/NAME). `token` is asked for at each call; `named` says where people set it. What a `patient`
+    one asks comes after everything else where GitHub's patience runs short.
 
     Nothing is tried twice here: what changes something may have happened although its answer was lost, which only a look can tell.
     """
@@ -74,6 +75,7 @@ class Client:
     api_url: str = API
     named: str = "GITHUB_TOKEN"
     budget: Budget
+    patient: bool = False
 
     def get(self, path: str, **parameters: str | int) -> Answer:
         return self._call("GET", self._url(path), parameters={key: str(value) for key, value in parameters.items()})
@@ -136,7 +138,7 @@ class Client:
         writes: bool = False,
     ) -> Answer:
         door = self._door()
-        self.budget.take(writes=writes, resource="graphql" if url == "graphql" else "core")
+        self.budget.take(writes=writes, patient=self.patient, resource="graphql" if url == "graphql" else "core")
         try:
             status, headers, text = door.requester.requestJson(
                 verb,
@@ -187,7 +189,7 @@ class Client:
             )
         return Refused(sentence, code="not-allowed")
 
-    def _slow_down(self, answer: Answer, sentence: str) -> Unavailable:
+    def _slow_down(self, answer: Answer, sentence: str) -> LimitReached:
         """GitHub asks for patience, of everybody who uses this token."""
         wait = _seconds(answer.headers.get("retry-after"))
         reset = _seconds(answer.headers.get("x-ratelimit-reset"))
@@ -195,7 +197,7 @@ class Client:
             wait = max(1, reset - int(time.time()))
         span = timedelta(seconds=wait) if wait is not None else _SECONDARY_WAIT
         self.budget.rest(span)
-        return Unavailable(sentence, retry_after=span)
+        return LimitReached(sentence, retry_after=span)
 
 
 def _missing_scopes(headers: Mapping[str, str]) -> list[str]:

@@ -18,8 +18,9 @@ from orchestrator.models import Check, Project, QueuedMerge
 from orchestrator.ports import CheckSeen, Proposal, PullRequestSeen, PullState, Refused, Unavailable
 from workers.git.mirror import Mirror
 from workers.git.program import Deadline
-from workers.plugins.scms.github import logs, people, queries, reading
+from workers.plugins.scms.github import glances, logs, people, queries, reading
 from workers.plugins.scms.github.client import Client
+from workers.plugins.scms.github.glances import Glances
 from workers.plugins.scms.github.reading import Trust
 
 TOGETHER = 4  # queries under way at once
@@ -52,6 +53,7 @@ class _Threads:
 
 
 _THREADS = _Threads()
+_GLANCES = Glances()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,19 +68,47 @@ class GitHubForge:
     # --- looking ---
 
     def observe(self, numbers: Sequence[int], *, timeout: float = 30) -> Sequence[PullRequestSeen]:
-        """One query for up to fifty pull requests; the words of threads, the failing logs and the conflicting files only where they are new."""
-        deadline = Deadline.after(timeout)
+        """One query for up to a hundred pull requests, and one for up to fifty that have moved; the words of threads, the failing logs and
+        the conflicting files only where they are new. Looking comes after everything else that is asked of GitHub."""
+        patient = replace(self, client=replace(self.client, patient=True))
+        return patient.look(numbers, Deadline.after(timeout))
+
+    def look(self, numbers: Sequence[int], deadline: Deadline) -> list[PullRequestSeen]:
+        """As `observe`, for those who are about to change something."""
         at = timezone.now()  # before anything is read: what changes while we look is newer than this look
-        batches = [numbers[start : start + queries.AT_ONCE] for start in range(0, len(numbers), queries.AT_ONCE)]
         found: list[PullRequestSeen] = []
-        for batch, repository in zip(batches, self._answers(batches), strict=True):
+        for batch, repository in self._answers(numbers, at=at):
             found += self._seen(batch, repository, deadline, at=at)
         return found
 
-    def _answers(self, batches: Sequence[Sequence[int]]) -> list[Mapping[str, Any]]:
+    def _answers(self, numbers: Sequence[int], *, at: datetime) -> Iterator[tuple[Sequence[int], Mapping[str, Any]]]:
+        """All about the pull requests, some at a time. Of many, those that are known are asked about in short first."""
+        known = [number for number in numbers if _GLANCES.holds(self._key(number), at=at)]
+        if len(known) <= glances.WORTH:
+            known = []
+        in_short = _batches(known, queries.GLANCES_AT_ONCE)
+        at_length = _batches([number for number in numbers if number not in set(known)], queries.AT_ONCE)
+        answers = self._together([*map(queries.glances, in_short), *map(queries.pulls, at_length)])
+        moved: list[int] = []
+        for batch, answer in zip(in_short, answers, strict=False):
+            whole = {number: self._whole(number, answer[f"p{number}"]) for number in batch}
+            moved += [number for number in batch if whole[number] is None]
+            still = {f"p{number}": node for number, node in whole.items() if node is not None}
+            yield [number for number in batch if whole[number] is not None], {**answer, **still}
+        later = _batches(moved, queries.AT_ONCE)
+        answers = [*answers[len(in_short) :], *self._together([queries.pulls(batch) for batch in later])]
+        for batch, answer in zip([*at_length, *later], answers, strict=True):
+            for number in batch:
+                if answer[f"p{number}"] is not None:
+                    _GLANCES.keep(self._key(number), answer[f"p{number}"], at=at)
+            yield batch, answer
+
+    def _whole(self, number: int, glance: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        return _GLANCES.whole(self._key(number), glance) if glance is not None else None
+
+    def _together(self, asked: Sequence[str]) -> list[Mapping[str, Any]]:
         """What is asked at once does not wait for each other."""
         ask = partial(self._asked, base=f"refs/heads/{self.project.default_branch}")
-        asked = [queries.pulls(batch) for batch in batches]
         if len(asked) < 2:
             return [ask(query) for query in asked]
         with ThreadPoolExecutor(min(len(asked), TOGETHER), "github") as pool:
@@ -91,7 +121,7 @@ class GitHubForge:
         required = people.required_checks(self.client, self.project.default_branch)
         trust = self._trust()
         nodes = {number: node for number in numbers if (node := repository[f"p{number}"]) is not None}
-        threads = self._threads(nodes)
+        threads = self._threads(nodes, at=at)
         for number, node in nodes.items():
             deadline.left()
             state = reading.state(node)
@@ -187,7 +217,9 @@ class GitHubForge:
 
     # --- threads ---
 
-    def _threads(self, nodes: Mapping[int, Mapping[str, Any]]) -> dict[int, Sequence[Mapping[str, Any]]]:
+    def _threads(
+        self, nodes: Mapping[int, Mapping[str, Any]], *, at: datetime
+    ) -> dict[int, Sequence[Mapping[str, Any]]]:
         """The threads with their words, which are asked for where something moved in the pull request."""
         found: dict[int, Sequence[Mapping[str, Any]]] = {}
         moved: dict[str, int] = {}
@@ -205,6 +237,8 @@ class GitHubForge:
                 if thread is not None:
                     fresh[moved[str(thread["id"])]].append(thread)
         for number, threads in fresh.items():
+            if not glances.settled(nodes[number], at=at):
+                continue
             _THREADS.keep(self._key(number), _signature(nodes[number]), threads)
         return found | fresh
 
@@ -219,7 +253,7 @@ class GitHubForge:
         number = self._of_branch(proposal)
         if number is None:
             number = self._created(proposal, deadline)
-        seen = self.observe([number], timeout=deadline.left())
+        seen = self.look([number], deadline)
         if not seen:
             raise Unavailable(f"GitHub does not show pull request {number} of {self.client.repository} yet")
         return seen[0]
@@ -283,7 +317,7 @@ class GitHubForge:
 
     def _merged(self, number: int, head_sha: str, deadline: Deadline) -> str | None:
         """The merge commit, if it is merged; raises where this head cannot be merged any more."""
-        seen = self.observe([number], timeout=deadline.left())
+        seen = self.look([number], deadline)
         if not seen:
             raise Unavailable(f"GitHub does not show pull request {number} of {self.client.repository}")
         if seen[0].state is PullState.MERGED:
@@ -398,6 +432,10 @@ class GitHubForge:
             if len(answer.body) < 100:
                 return False
         return False
+
+
+def _batches(numbers: Sequence[int], size: int) -> list[Sequence[int]]:
+    return [numbers[start : start + size] for start in range(0, len(numbers), size)]
 
 
 def _holds(thread: Mapping[str, Any], words: str) -> bool:

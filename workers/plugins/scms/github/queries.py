@@ -5,19 +5,37 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 AT_ONCE = 50  # pull requests in one query
+# Asked in short: GitHub charges by connections, a hundred to a point. At length a pull request has three, in short one.
+GLANCES_AT_ONCE = 100
 
-_PULL = """
-fragment pull on PullRequest {
+_GLANCE = """
+fragment glance on PullRequest {
+  ...card
+  statusCheckRollup { commit { oid } contexts(first: 1) { ...counts } }
+}
+"""
+_CARD = """
+fragment card on PullRequest {
   number url state headRefName baseRefName headRefOid mergeable updatedAt
   mergeCommit { oid }
+}
+fragment counts on StatusCheckRollupContextConnection {
+  checkRunCountsByState { state count }
+  statusContextCountsByState { state count }
+}
+"""
+_PULL = """
+fragment pull on PullRequest {
+  ...card
   reviews(last: 100) {
     nodes { fullDatabaseId state body submittedAt author { login __typename } commit { oid } }
   }
   reviewThreads(first: 100) {
     nodes { id isResolved path line }
   }
-  commits(last: 1) {
-    nodes { commit { oid statusCheckRollup { contexts(first: 100) { pageInfo { hasNextPage endCursor } nodes { ...context } } } } }
+  statusCheckRollup {
+    commit { oid }
+    contexts(first: 100) { ...counts pageInfo { hasNextPage endCursor } nodes { ...context } }
   }
 }
 """
@@ -36,8 +54,10 @@ CONTEXTS = (
 query contexts($owner: String!, $name: String!, $number: Int!, $after: String) {
   repository(owner: $owner, name: $name) {
     pullRequest(number: $number) {
-      commits(last: 1) {
-        nodes { commit { statusCheckRollup { contexts(first: 100, after: $after) { pageInfo { hasNextPage endCursor } nodes { ...context } } } } }
+      headRefOid
+      statusCheckRollup {
+        commit { oid }
+        contexts(first: 100, after: $after) { pageInfo { hasNextPage endCursor } nodes { ...context } }
       }
     }
   }
@@ -100,15 +120,23 @@ mutation reply($thread: ID!, $body: String!) {
 
 
 def pulls(numbers: Sequence[int]) -> str:
-    """The query for these pull requests and for where the base branch stands now: `p1` to `pN`, and `base`."""
-    asked = "\n".join(f"    p{number}: pullRequest(number: {int(number)}) {{ ...pull }}" for number in numbers)
+    """The query for all about these pull requests, and for where the base branch stands now: `p1` to `pN`, and `base`."""
+    return _of_pulls(numbers, "pull") + _CARD + _PULL + _CONTEXT
+
+
+def glances(numbers: Sequence[int]) -> str:
+    """The query that tells whether `pulls` would show anything new, in the same shape."""
+    return _of_pulls(numbers, "glance") + _CARD + _GLANCE
+
+
+def _of_pulls(numbers: Sequence[int], fragment: str) -> str:
+    asked = "\n".join(f"    p{number}: pullRequest(number: {int(number)}) {{ ...{fragment} }}" for number in numbers)
     return f"""
-query pulls($owner: String!, $name: String!, $base: String!) {{
-  rateLimit {{ cost remaining resetAt }}
+query {fragment}s($owner: String!, $name: String!, $base: String!) {{
   repository(owner: $owner, name: $name) {{
     nameWithOwner
     base: ref(qualifiedName: $base) {{ target {{ oid }} }}
 {asked}
   }}
 }}
-{_PULL}{_CONTEXT}"""
+"""

@@ -58,14 +58,10 @@ def state(node: Mapping[str, Any]) -> PullState:
 
 def head_contexts(node: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """What was reported on the head; None where nothing was, or where the head has moved within this very answer."""
-    for one in node["commits"]["nodes"]:
-        commit = one["commit"]
-        rollup = commit["statusCheckRollup"]
-        if rollup is not None and commit.get("oid", node.get("headRefOid")) == node.get(
-            "headRefOid", commit.get("oid")
-        ):
-            return dict(rollup["contexts"])
-    return None
+    rollup = node["statusCheckRollup"]
+    if rollup is None or rollup["commit"]["oid"] != node["headRefOid"]:
+        return None
+    return dict(rollup["contexts"])
 
 
 def checks(contexts: Iterable[Mapping[str, Any]], *, head_sha: str) -> list[CheckSeen]:
