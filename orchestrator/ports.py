@@ -18,13 +18,13 @@ class PortError(Exception):
 
 
 class Unavailable(PortError):
-    """Not now: trying the same again later may work. `retry_after` is what the outside asked for, if it did. `awaited`: it is at it, and
+    """Not now: trying the same again later may work. `retry_after` is what the outside asked for, if it did. `under_way`: it is at it, and
     however long that takes, nobody is called."""
 
-    def __init__(self, message: str, *, retry_after: timedelta | None = None, awaited: bool = False) -> None:
+    def __init__(self, message: str, *, retry_after: timedelta | None = None, under_way: bool = False) -> None:
         super().__init__(message)
         self.retry_after = retry_after
-        self.awaited = awaited
+        self.under_way = under_way
 
 
 class LimitReached(Unavailable):

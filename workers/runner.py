@@ -181,7 +181,7 @@ def _attempt(job: Job, claim: Claim, tools: Toolbox, facts: Mapping[str, object]
         logger.info("job done" if settled else "job overtaken", extra=dict(facts))
     except Unavailable as error:
         run_at = now() + error.retry_after if error.retry_after is not None else None
-        jobs.settle_unavailable(claim=claim, error=_words(error), run_at=run_at, now=now(), awaited=error.awaited)
+        jobs.settle_unavailable(claim=claim, error=_words(error), run_at=run_at, now=now(), under_way=error.under_way)
         if isinstance(error, LimitReached) and job.task is not None:
             until = now() + error.wait
             forges.limited(project=job.task.project, until=until, writes_go_on=error.writes_go_on)

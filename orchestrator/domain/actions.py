@@ -236,16 +236,17 @@ class ClosePullRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerThread:
-    """Say in a review thread what came of its newest comment, and settle it where there is a commit for it."""
+    """Say in a review thread what came of its newest comment, and settle it where there is a commit for it or the agent says so."""
 
     thread: str
     comment: int
     turn: int
     settles: bool
+    edits: int = 0  # words that were changed and told again are answered again
 
     @property
     def key(self) -> str:
-        return f"answer:{self.comment}"
+        return f"answer:{self.comment}.{self.edits}" if self.edits else f"answer:{self.comment}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

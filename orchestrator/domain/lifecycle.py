@@ -28,6 +28,7 @@ from orchestrator.domain.actions import (
     StopAgent,
     key_of,
 )
+from orchestrator.domain.answers import answers_in
 from orchestrator.domain.continuing import (
     call_for_turns,
     continuation,
@@ -273,16 +274,25 @@ def _of_the_pull_request(snapshot: Snapshot, pull: PullFacts) -> Iterator[Action
 
 def _answers(snapshot: Snapshot, pull: PullFacts) -> Iterator[Action]:
     """What people said in a thread is answered once the agent has been told of it and its turn is over and published: that turn, or the one
-    that went on where it died. A commit made since settles the thread; without one only its people can."""
+    that went on where it died. A commit made since settles the thread, unless the agent says that it is open; without one it is settled where
+    the agent says so, else by its people."""
     turn, session = snapshot.turn, snapshot.session
     if turn is None or session is None or not turn.published or not at_rest(snapshot) or died(turn) or asks(turn):
         return
     newest = {comment.thread: comment for comment in pull.comments}
+    said = answers_in(turn.last_words)
     for thread, comment in newest.items():
         people = comment.trusted and not comment.bot and not comment.ours
         if people and not comment.resolved and comment.told_in is not None and 0 < comment.told_in <= turn.n:
-            settles = session.published_sha not in {None, comment.told_at}
-            yield AnswerThread(thread=thread, comment=comment.id, turn=turn.n, settles=settles)
+            settled = said[thread].settled if thread in said else None
+            made = session.published_sha not in {None, comment.told_at}
+            yield AnswerThread(
+                thread=thread,
+                comment=comment.id,
+                turn=turn.n,
+                settles=made if settled is None else settled,
+                edits=comment.edits,
+            )
 
 
 def _host_deadline(snapshot: Snapshot) -> datetime | None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from orchestrator.domain.answers import HOW_TO_ANSWER
 from orchestrator.domain.blame import Blame, mended
 from orchestrator.domain.rules import Rule, Trigger
 from orchestrator.domain.sharing import shared, squeezed
-from orchestrator.domain.snapshot import CheckFacts, CommentFacts, PullFacts, ReviewFacts, Snapshot
+from orchestrator.domain.snapshot import CheckFacts, CommentFacts, Policy, PullFacts, ReviewFacts, Snapshot
 from orchestrator.domain.triggers import Held, blame_of, digest
-from orchestrator.domain.verdicts import ReviewVerdict, review_verdict
+from orchestrator.domain.verdicts import review_verdict
 
+_EDITED = ", who has changed this since you were told"
 LOG_CAP = 20_000  # bytes of failing logs, or of reviewers' words, in one message
 HISTORY_CAP = 40_000  # bytes of earlier turns
 LOG_LEAST = 400  # bytes of which one log has at least so many, or is left out
@@ -132,7 +134,7 @@ def _facts(held: Held, snapshot: Snapshot, *, nonce: str) -> str:
         found = blame_of(snapshot)
         return _ci_words(pull, found, nonce) if found is not None else f"Checks failed at {pull.head_sha}."
     if pull is not None and held.trigger in {Trigger.CHANGES_REQUESTED, Trigger.BUGBOT_COMMENTS}:
-        return _review_words(held.trigger, pull, review_verdict(pull, policy), nonce)
+        return _review_words(held.trigger, pull, policy, nonce)
     if pull is not None and held.trigger is Trigger.MERGE_CONFLICTS:
         return _conflict_words(pull)
     return f"{held.trigger}: {'; '.join(one_line(line) for line in held.evidence)}"
@@ -188,8 +190,9 @@ def _named(check: CheckFacts) -> str:
     return f"{one_line(check.name)}: {one_line(check.conclusion or 'no conclusion')}{link}"
 
 
-def _review_words(trigger: Trigger, pull: PullFacts, verdict: ReviewVerdict, nonce: str) -> str:
+def _review_words(trigger: Trigger, pull: PullFacts, policy: Policy, nonce: str) -> str:
     """What was not told yet; when all of it was, and a person said retry, all of it again."""
+    verdict = review_verdict(pull, policy)
     reviews: Sequence[ReviewFacts] = ()
     comments: Sequence[CommentFacts] = verdict.bot_comments
     if trigger is Trigger.CHANGES_REQUESTED:
@@ -198,6 +201,8 @@ def _review_words(trigger: Trigger, pull: PullFacts, verdict: ReviewVerdict, non
     if any(news):
         reviews, comments = news
     head = f"A reviewer asks for changes at {pull.head_sha}. Answer every point with a commit, or say why not."
+    if comments and policy.answers_threads:
+        head = f"{head}\n\n{HOW_TO_ANSWER}"
     return "\n\n".join([head, *_points(reviews, comments, nonce)])
 
 
@@ -205,13 +210,13 @@ def _points(reviews: Sequence[ReviewFacts], comments: Sequence[CommentFacts], no
     share = LOG_CAP // max(len(reviews) + len(comments), 1)
     for review in reviews:
         if review.body.strip():
-            yield f"{one_line(review.author)}:\n{fenced(capped(plain(review.body), share), label='review', nonce=nonce)}"
+            yield f"{one_line(review.author)}{_EDITED if review.edits else ''}:\n{fenced(capped(plain(review.body), share), label='review', nonce=nonce)}"
     for comment in comments:
         where = one_line(comment.path) or "the pull request"
         if comment.line is not None:
             where = f"{where}:{comment.line}"
         body = fenced(capped(plain(comment.body), share), label="comment", nonce=nonce)
-        yield f"{one_line(comment.author)} on {where} (thread {one_line(comment.thread)}):\n{body}"
+        yield f"{one_line(comment.author)} on {where} (thread {one_line(comment.thread)}){_EDITED if comment.edits else ''}:\n{body}"
 
 
 def _conflict_words(pull: PullFacts) -> str:

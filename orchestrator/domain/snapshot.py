@@ -220,6 +220,7 @@ class ReviewFacts:
     trusted: bool
     bot: bool
     told: bool
+    edits: int = 0  # how often its words were changed after they had been told, or had approved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +236,7 @@ class CommentFacts:
     bot: bool
     ours: bool
     told: bool
+    edits: int = 0  # how often its words were changed after they had been told
     told_in: int | None = None  # the turn that carried it: of this session, or 0 of an earlier one
     told_at: str = ""  # the branch's head when that turn began
 

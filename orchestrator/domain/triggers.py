@@ -323,12 +323,13 @@ def _words(
     evidence: tuple[str, ...],
 ) -> Held:
     """Open words of reviewers. What was not told yet is new; after a retry, all of it is."""
-    points = [(r.told, "r", r.id) for r in reviews] + [(c.told, "c", c.id) for c in comments]
-    untold = [(kind, row) for told, kind, row in points if not told]
+    points = [(r.told, "r", r.id, r.edits) for r in reviews] + [(c.told, "c", c.id, c.edits) for c in comments]
+    # Words that were changed since they were told are new ones.
+    untold = [(kind, row, edits) if edits else (kind, row) for told, kind, row, edits in points if not told]
     if untold:
         return Held(trigger=trigger, hold=Hold.HELD, occasion=digest(*untold), evidence=evidence)
     if not any(m.trigger is trigger and m.episode == episode_of(snapshot, trigger) for m in snapshot.messages):
-        again = digest(*(row for _, *row in points))
+        again = digest(*([kind, row] for _, kind, row, _edits in points))
         return Held(trigger=trigger, hold=Hold.HELD, occasion=f"again.{again}", evidence=evidence)
     hold = Hold.OPEN if _answered(snapshot, trigger) else Hold.HELD
     return Held(trigger=trigger, hold=hold, evidence=evidence)

@@ -86,7 +86,9 @@ def review_verdict(pull: PullFacts, policy: Policy) -> ReviewVerdict:
     for review in pull.reviews:
         if review.trusted and not review.bot and review.decision in _DECISIVE:
             last[review.author] = review
-    approvals = tuple(r for r in last.values() if r.decision == "approve" and r.head_sha == pull.head_sha)
+    # Whoever changes what they approved with has taken it back until they approve again.
+    approving = (r for r in last.values() if r.decision == "approve" and not r.edits)
+    approvals = tuple(r for r in approving if r.head_sha == pull.head_sha)
     objections = tuple(r for r in last.values() if r.decision == "request_changes")
     people = tuple(c for c in pull.comments if c.trusted and not c.bot and not c.ours)
     open_comments = tuple(c for c in people if not c.resolved)

@@ -9,7 +9,7 @@ from orchestrator.domain.actions import Action, Interrupt, key_of
 from orchestrator.domain.rules import Priority
 from orchestrator.domain.snapshot import JobFacts, JobState, Snapshot
 
-AWAITED = "awaited"  # the code of a job whose outside is at it, such as a merge queue: it takes as long as it takes
+UNDER_WAY = "under_way"  # the code of a job whose outside is at it, such as a merge queue: it takes as long as it takes
 _WORDS = {
     "issue": "its issue",
     "prepare": "its workspace",
@@ -47,7 +47,7 @@ def words_of(job: JobFacts) -> str:
 
 def called_at(job: JobFacts | None, snapshot: Snapshot) -> datetime | None:
     """When a human is called because it still waits."""
-    if job is None or job.promised_at is None or job.code == AWAITED:
+    if job is None or job.promised_at is None or job.code == UNDER_WAY:
         return None
     return job.promised_at + snapshot.policy.patience
 

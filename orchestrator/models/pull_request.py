@@ -144,6 +144,9 @@ class Review(models.Model):
     body = models.TextField(blank=True)
     trusted = models.BooleanField(default=False)
     bot = models.BooleanField(default=False)
+    edits = models.PositiveIntegerField(
+        default=0, help_text="How often its words were changed after they were told, or had approved."
+    )
     message = models.ForeignKey(Message, null=True, blank=True, on_delete=models.SET_NULL, related_name="reviews")
     submitted_at = models.DateTimeField()
 
@@ -177,6 +180,7 @@ class Comment(models.Model):
     trusted = models.BooleanField(default=False)
     bot = models.BooleanField(default=False)
     ours = models.BooleanField(default=False)
+    edits = models.PositiveIntegerField(default=0, help_text="How often its words were changed after they were told.")
     message = models.ForeignKey(Message, null=True, blank=True, on_delete=models.SET_NULL, related_name="comments")
     created_at = models.DateTimeField()
 

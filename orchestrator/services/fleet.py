@@ -47,7 +47,8 @@ def dispatch(*, now: datetime) -> list[int]:
     tasks = _candidates(spent)
     if not tasks:
         return []
-    waiting = [_waiting(task, held_by=_no_budget(task, now=now)) for task in tasks]
+    held_by = _used_up(tasks, now)
+    waiting = [_waiting(task, held_by=held_by.get(task.pk, "")) for task in tasks]
     placed = place(waiting, _hosts(), _projects({task.project_id for task in tasks}))
     by_id = {task.pk: task for task in tasks}
     for placement in placed.placements:
@@ -66,11 +67,11 @@ def _spent(now: datetime) -> dict[int, str]:
     return {project: reason for project, reason in reasons.items() if reason}
 
 
-def _no_budget(task: Task, *, now: datetime) -> str:
-    """What of its budgets is used up, with what people allowed it on top."""
-    if not task.project.budget:
-        return ""
-    return _reason(task.project, spending.of_tasks([task], now=now)[task.pk].budgets)
+def _used_up(tasks: Sequence[Task], now: datetime) -> dict[int, str]:
+    """Which of these tasks may use no more, and why: their own budgets too, with what people allowed them on top."""
+    limited = {task.pk: task for task in tasks if task.project.budget}
+    found = spending.budgets_of(list(limited.values()), now=now) if limited else {}
+    return {pk: _reason(limited[pk].project, budgets) for pk, budgets in found.items()}
 
 
 def _reason(project: Project, budgets: Sequence[BudgetFacts]) -> str:

@@ -12,7 +12,7 @@ from orchestrator.domain.actions import CARRIED_OUT, Action
 from orchestrator.domain.backoff import backoff
 from orchestrator.domain.prompts import plain
 from orchestrator.domain.snapshot import JobState
-from orchestrator.domain.waiting import AWAITED
+from orchestrator.domain.waiting import UNDER_WAY
 from orchestrator.models import Claim, Job, Task
 
 EFFECTS = "effects"  # the queue of what is done at forges and for people
@@ -55,17 +55,17 @@ def settle_refused(*, claim: Claim, code: str, error: str, evidence: Mapping[str
 
 @transaction.atomic
 def settle_unavailable(
-    *, claim: Claim, error: str, run_at: datetime | None, now: datetime, awaited: bool = False
+    *, claim: Claim, error: str, run_at: datetime | None, now: datetime, under_way: bool = False
 ) -> bool:
     """Not now: claimed again after a wait that grows. A job waits for ever rather than being lost; its error is shown meanwhile.
-    `awaited`: the outside is at it, which is nothing to call people for."""
+    `under_way`: the outside is at it, which is nothing to call people for."""
     _wake(claim, now)
     job = Job.objects.held(claim).select_for_update().first()
     if job is None:
         return False
     job.attempts += 1
     job.state, job.error, job.lease_until = JobState.PROMISED, plain(error), None
-    job.code = AWAITED if awaited else ""
+    job.code = UNDER_WAY if under_way else ""
     job.run_at = run_at or now + backoff(job.attempts, seed=job.key)
     job.save(update_fields=["attempts", "state", "error", "code", "lease_until", "run_at"])
     return True

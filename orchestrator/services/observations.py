@@ -47,6 +47,7 @@ from orchestrator.services import alerts, events, flakes, promises
 _MOST_USD = Decimal(999_999)  # what the column holds
 _MOST_TOKENS = 10**15
 _CONVERSATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,199}")
+LAST_WORDS = 8000  # characters of an agent's last message, which may answer many threads
 MOST_REQUESTS = 20  # questions of one turn that are open at once
 CHECK_RUNS = 3  # how often a check whose run was lost is run at one head
 
@@ -215,14 +216,14 @@ def _hear(turn: Turn, event: AgentEvent, *, now: datetime) -> None:
         case Activity(tool=tool, summary=summary):
             turn.activity = _words(f"{tool} {summary}", 200)
         case Said(text=text):
-            turn.last_words = _words(text, 2000)
+            turn.last_words = _words(text, LAST_WORDS)
         case NeedsInput():
             _asked(turn, event, now=now)
         case Usage():
             _count(turn, event)
         case TurnDone(ok=ok, why=why):
             turn.done_at, turn.done_ok = now, ok
-            turn.last_words = _words(why, 2000) or turn.last_words
+            turn.last_words = _words(why, LAST_WORDS) or turn.last_words
         case Confirmed(message=message):
             _echoed(turn, _words(message, 40), now=now)
 

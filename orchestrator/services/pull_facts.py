@@ -70,7 +70,15 @@ def _reviews(pulls: Sequence[int]) -> dict[int, list[ReviewFacts]]:
     rows = Review.objects.filter(pull_request__in=pulls).order_by("submitted_at", "id")
 
     def read(
-        pk: int, author: str, decision: str, head_sha: str, body: str, trusted: bool, bot: bool, message: Any
+        pk: int,
+        author: str,
+        decision: str,
+        head_sha: str,
+        body: str,
+        trusted: bool,
+        bot: bool,
+        message: Any,
+        edits: int,
     ) -> ReviewFacts:
         return ReviewFacts(
             id=pk,
@@ -81,9 +89,11 @@ def _reviews(pulls: Sequence[int]) -> dict[int, list[ReviewFacts]]:
             trusted=trusted,
             bot=bot,
             told=message is not None,
+            edits=edits,
         )
 
-    columns = ("pull_request_id", "id", "author", "decision", "head_sha", "body", "trusted", "bot", "message_id")
+    said = ("author", "decision", "head_sha", "body", "trusted", "bot", "message_id", "edits")
+    columns = ("pull_request_id", "id", *said)
     return grouped(rows.values_list(*columns), read)
 
 
@@ -106,6 +116,7 @@ def _comments(pulls: dict[int, int | None]) -> dict[int, list[CommentFacts]]:
                 bot=row.bot,
                 ours=row.ours,
                 told=row.message_id is not None,
+                edits=row.edits,
                 told_in=None
                 if told is None or told.turn is None
                 else turn_of(told.turn_id, told.turn.n, told.session_id, pulls[row.pull_request_id]),

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 
-from orchestrator.domain.prompts import plain
+from orchestrator.domain.prompts import one_line, plain
 from orchestrator.domain.snapshot import JobState
 from orchestrator.models import Check, Comment, Job, PullRequest, Review, Task
 from orchestrator.ports import CheckSeen, PullRequestSeen, PullState
@@ -39,7 +39,7 @@ def record(*, task: Task, seen: PullRequestSeen, now: datetime) -> PullRequest:
     if not known:  # else it is another base, or whether it can be merged
         for check in seen.checks:
             _record_check(pull, check, now=now)
-        _record_words(pull, seen)
+        _record_words(pull, seen, now=now)
     Task.objects.filter(pk=task.pk).update(wake_at=now, version=F("version") + 1)
     return pull
 
@@ -142,9 +142,21 @@ def _record_check(pull: PullRequest, seen: CheckSeen, *, now: datetime) -> None:
     flakes.went_green(check=check, before=known.conclusion if known is not None else "", now=now)
 
 
-def _record_words(pull: PullRequest, seen: PullRequestSeen) -> None:
+def _edited(rows: QuerySet[Review] | QuerySet[Comment], body: str, pull: PullRequest, *, now: datetime) -> None:
+    """Words that were changed after the agent was told them are to be told again; an approval whose words were changed is taken back."""
+    row = rows.exclude(body=plain(body)).first()
+    if row is None:
+        return
+    if row.message_id is not None or (isinstance(row, Review) and row.decision == Review.Decision.APPROVE):
+        rows.update(message=None, edits=F("edits") + 1)
+        text = f"{row.author} changed what they had said: {one_line(body)}"
+        events.record(kind="review.edited", text=text, task=pull.task, at=now, data={"before": row.body[:2000]})
+
+
+def _record_words(pull: PullRequest, seen: PullRequestSeen, *, now: datetime) -> None:
     for review in seen.reviews:
         if review.id:
+            _edited(pull.reviews.filter(external_id=review.id), review.body, pull, now=now)
             Review.objects.update_or_create(
                 pull_request=pull,
                 external_id=review.id,
@@ -160,6 +172,7 @@ def _record_words(pull: PullRequest, seen: PullRequestSeen) -> None:
             )
     for comment in seen.comments:
         if comment.id:
+            _edited(pull.comments.filter(external_id=comment.id), comment.body, pull, now=now)
             Comment.objects.update_or_create(
                 pull_request=pull,
                 external_id=comment.id,

@@ -55,15 +55,26 @@ class Spent:
 def of_tasks(tasks: Sequence[Task], *, now: datetime) -> dict[int, Spent]:
     """The turns of each of these tasks since its last progress, and its budgets. Projects without a budget cost no query of their own."""
     turns = _turns(Turn.objects.filter(session__task__in=[task.pk for task in tasks]), now=now)
-    shared = {
-        project.pk: of_project(project, now=now) for project in {task.project for task in tasks if task.project.budget}
-    }
-    return {task.pk: _spent(task, turns.get(task.pk, []), shared.get(task.project_id, ())) for task in tasks}
+    budgets = _budgets(tasks, turns, now=now)
+    return {task.pk: _spent(task, turns.get(task.pk, []), budgets[task.pk]) for task in tasks}
 
 
-def _spent(task: Task, turns: Sequence[TurnUse], shared: Sequence[BudgetFacts]) -> Spent:
+def budgets_of(tasks: Sequence[Task], *, now: datetime) -> dict[int, tuple[BudgetFacts, ...]]:
+    """The budgets of these tasks alone, in as many queries as of one."""
+    turns = _turns(Turn.objects.filter(session__task__in=[task.pk for task in tasks]), now=now)
+    return _budgets(tasks, turns, now=now)
+
+
+def _budgets(
+    tasks: Sequence[Task], turns: Mapping[int, Sequence[TurnUse]], *, now: datetime
+) -> dict[int, tuple[BudgetFacts, ...]]:
+    limited = {task.project for task in tasks if task.project.budget}
+    shared = {project.pk: of_project(project, now=now) for project in limited}
+    return {task.pk: of_task(task, turns.get(task.pk, []), shared.get(task.project_id, ())) for task in tasks}
+
+
+def _spent(task: Task, turns: Sequence[TurnUse], budgets: tuple[BudgetFacts, ...]) -> Spent:
     since = datetime.fromisoformat(task.progress["at"]) if task.progress else task.created_at
-    budgets = of_task(task, turns, shared)
     return Spent(
         turns=tuple(turn for turn in turns if turn.began_at >= since),
         budgets=budgets,

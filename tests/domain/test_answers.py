@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.domain.actions import AnswerThread
+from orchestrator.domain.actions import AnswerThread, SendToAgent
+from orchestrator.domain.answers import Answer, answers_in
 from orchestrator.domain.lifecycle import decide
 from orchestrator.domain.snapshot import CommentFacts, Policy, Snapshot, TurnEnd, TurnFacts
-from tests.domain.facts import BASE, DONE_TURN, HEAD, PULL, comment, snapshot
+from tests.domain.facts import BASE, DONE_TURN, HEAD, PULL, Story, check, comment, review, snapshot
 
 TOLD = replace(comment(told=True), told_in=1, told_at=BASE)
 THEIRS = Policy(answers_threads=True)
@@ -80,3 +81,73 @@ def test_nothing_is_answered_before_the_turn_is_over_and_published(turn: TurnFac
 
 def test_the_built_in_forge_answers_no_threads() -> None:
     assert answers(about(TOLD, policy=Policy())) == []
+
+
+LAST_WORDS = """Both points are done.
+
+- **thread PRRT_1**: renamed it
+  and its test.
+- `thread PRRT_2`: resolved: it is meant like this.
+* Thread PRRT_3: [open] - needs a decision
+
+Thread of thought: nothing.
+thread PRRT_1: renamed it, and its test as well
+"""
+
+
+def test_an_agent_answers_threads_in_lines_of_its_last_message() -> None:
+    assert answers_in(LAST_WORDS) == {
+        "PRRT_1": Answer(words="renamed it, and its test as well"),
+        "PRRT_2": Answer(words="it is meant like this.", settled=True),
+        "PRRT_3": Answer(words="needs a decision", settled=False),
+    }
+    assert answers_in("thread PRRT_1: renamed it\n  and its test.\n\nBye")["PRRT_1"].words == "renamed it and its test."
+
+
+@pytest.mark.parametrize("words", ["", "I am done.", "threads: 2", "the thread: x", "thread a b: c"])
+def test_other_words_answer_no_thread(words: str) -> None:
+    assert answers_in(words) == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "produced", "settles"),
+    [
+        ("thread t1: done", True, True),
+        ("thread t1: done", False, False),
+        ("thread t1: resolved: it was right", False, True),
+        ("thread t1: open: I do not know", True, False),
+        ("thread t2: open", True, True),
+    ],
+)
+def test_a_thread_is_settled_by_a_commit_or_where_the_agent_says_so(words: str, produced: bool, settles: bool) -> None:
+    told = replace(TOLD, told_at=BASE if produced else HEAD)
+    turn = replace(DONE_TURN, produced=produced, last_words=words)
+    assert [one.settles for one in answers(about(told, turn=turn))] == [settles]
+
+
+def test_words_that_were_changed_are_told_again_as_changed_and_answered_again() -> None:
+    story = Story(about(comment()))
+    story.see()
+    story.answer(produced=True)
+    edited = replace(comment(body="rename that"), edits=1)
+    story.see(pull=replace(PULL, comments=(edited,)))
+    first, second = (sent.text for sent in story.sent if isinstance(sent, SendToAgent))
+    assert "changed" not in first
+    assert "ann on a.py:3 (thread t1), who has changed this since you were told:" in second
+    again = replace(edited, told=True, told_in=1)
+    assert [one.key for one in answers(about(again))] == ["answer:1.1"]
+
+
+def test_the_way_to_answer_is_told_where_threads_are_answered() -> None:
+    (told,) = (action for action in decide(about(comment())).actions if isinstance(action, SendToAgent))
+    assert "`thread ID: what you did, or why not`" in told.text
+    (here,) = (a for a in decide(about(comment(), policy=Policy())).actions if isinstance(a, SendToAgent))
+    assert "thread ID" not in here.text
+
+
+def test_an_approval_whose_words_were_changed_is_taken_back_until_the_next() -> None:
+    green = replace(PULL, checks=(check(),))
+    edited = replace(review(), edits=1)
+    assert decide(snapshot(pull=replace(green, reviews=(review(),)))).status == "mergeable"
+    assert decide(snapshot(pull=replace(green, reviews=(edited,)))).status == "review_pending"
+    assert decide(snapshot(pull=replace(green, reviews=(edited, review(number=2))))).status == "mergeable"

@@ -98,7 +98,7 @@ def test_a_restart_that_loses_the_memory_goes_on_counting() -> None:
     assert len(story.asked) == 1
 
 
-def test_all_of_thirty_failed_checks_are_named() -> None:
+def test_d9_all_of_thirty_failed_checks_are_named() -> None:
     checks = tuple(check("failure", number=n, name=f"suite-{n:02}", log="boom " * 5000) for n in range(30))
     pull = replace(PULL, required_checks=None, checks=checks)
     (sent,) = [action for action in decide(snapshot(pull=pull)).actions if isinstance(action, SendToAgent)]

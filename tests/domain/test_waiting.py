@@ -8,6 +8,7 @@ from datetime import timedelta
 from orchestrator.domain.lifecycle import decide
 from orchestrator.domain.snapshot import JobFacts, JobState, Snapshot
 from orchestrator.domain.status import Outcome, TaskStatus
+from orchestrator.domain.waiting import UNDER_WAY
 from tests.domain.facts import NOW, SESSION, TASK, Story, snapshot
 
 START = "prepare:5:0"
@@ -48,3 +49,12 @@ def test_a_clean_up_that_waits_is_said_of_a_task_that_has_ended() -> None:
         TaskStatus.CANCELLED,
         "cancelled; the clean-up waits: no route to host",
     )
+
+
+def test_what_the_outside_is_at_calls_nobody_however_long_it_takes() -> None:
+    waits = _waiting()
+    job = replace(waits.jobs[START], code=UNDER_WAY)
+    story = Story(now=replace(waits, jobs={START: job}))
+    for _ in range(3):
+        story.wait(hours=2)
+    assert not story.asked

@@ -260,6 +260,12 @@ class World:
             self.touch(self.pulls[thread.pull], "pull_request_review_comment", "created")
             return remark
 
+    def edit(self, words: Review | Remark, body: str, number: int) -> None:
+        """Somebody changes what they said on a pull request."""
+        with self.lock:
+            words.body = body
+            self.touch(self.pulls[number], "pull_request_review_comment", "edited")
+
     def resolve(self, thread_id: str, *, resolved: bool = True) -> Thread:
         with self.lock:
             thread = self.threads[thread_id]

@@ -356,7 +356,7 @@ def test_a_head_that_the_queue_gave_up_is_refused_with_the_reason_and_put_in_ane
     world.dequeue(world.pulls[number], "manual")  # of somebody else, before we came
     with pytest.raises(Unavailable, match="merge queue") as waits:
         merge(scene, number, head)
-    assert waits.value.awaited is True
+    assert waits.value.under_way
     world.dequeue(world.pulls[number], "failed_checks")
     with pytest.raises(Refused, match="gave #1 up: failed checks") as refused:
         merge(scene, number, head)

@@ -12,7 +12,8 @@ import pytest
 from django.db import connections
 
 from orchestrator.domain.status import TaskStatus
-from orchestrator.models import Delivery, PullRequest, Task
+from orchestrator.models import Delivery, Event, Job, PullRequest, Task, Turn
+from orchestrator.ports import Refused
 from orchestrator.services import deliveries, reviews, tasks
 from tests.fakegithub.hooks import Hooks
 from tests.github.lab import REVIEWER, GitHubLab, github_lab
@@ -231,3 +232,47 @@ def test_f16_forged_and_replayed_webhooks_do_nothing_and_lost_ones_cost_time_alo
         PullRequest.objects.update(poll_at=None)  # the poll comes in any case
         here.until(lambda: _looked(lab) and here.reach(task, TaskStatus.MERGEABLE).pk == task.pk, "the poll tells")
         connections.close_all()
+
+
+def test_d15_what_is_uncommitted_at_the_end_is_kept_under_a_ref_and_shown() -> None:
+    with github_lab() as lab:
+        here = lab.here
+        task = here.submit(script="cat; echo precious > WORK; touch $HOME/ready; sleep 60")
+        here.until(lambda: here.turn(task).started_at is not None and _there(lab, task), "it has written something")
+        tasks.cancel(task=task, actor=here.me)
+        here.reach(task, TaskStatus.CANCELLED)
+        here.until(lambda: here.session(task).workspace.state == "removed", "its workspace is removed")
+        saved = here.session(task).saved_ref
+        mirror = here.tools.mirror(here.project)
+        assert Event.objects.filter(task=task, kind="work.saved", text__contains=saved).exists()
+        assert here.repository.ask("--git-dir", str(mirror.path), "show", f"{saved}:WORK") == "precious"
+
+
+def _there(lab: GitHubLab, task: Task) -> bool:
+    try:
+        lab.here.port.inner.read("home/ready", workspace=lab.here.session(task).workspace.name, cap=10)
+    except Refused:
+        return False
+    return True
+
+
+def test_d16_a_review_that_the_agent_did_not_take_is_tried_again_then_a_human_is_called() -> None:
+    with github_lab() as lab:
+        here, world = lab.here, lab.github.world
+        task = here.submit(script=turns(FIX, NOTHING))
+        reached(lab, task, TaskStatus.REVIEW_PENDING)
+        here.port.down.add("start")
+        world.review(REVIEWER, lab.pull(task).number, "COMMENTED", "", [("README", 2, "why here?")])
+        waiting = Job.objects.filter(verb="StartTurn", attempts__gt=0)
+        here.until(lambda: _looked(lab) and waiting.exists(), "the start failed")
+        for _ in range(3):
+            here.hurry()
+            here.step()
+        assert Turn.objects.get(n=2).messages.filter(confirmed_at__isnull=True).count() == 1
+        here.later(timedelta(minutes=11))
+        here.settle(3)
+        assert len(here.escalations(task)) == 1
+        here.port.down.clear()
+        here.hurry()
+        here.until(lambda: "why here?" in here.heard(task), "it is told in the end")
+        assert (len(here.sent(task, "changes-requested")), here.doubles()) == (1, 0)

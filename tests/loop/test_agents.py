@@ -39,6 +39,24 @@ def test_an_agent_that_keeps_dying_is_resumed_three_times_then_a_human_is_called
         here.until(lambda: Turn.objects.count() > 4, "a person's retry resumes it again")
 
 
+def test_d18_an_agent_whose_conversation_cannot_go_on_is_told_its_task_and_its_history_again() -> None:
+    with lab() as here:
+        task = here.submit(script=turns("touch x", FIX), body="All of it.")
+        here.reach(task, TaskStatus.REVIEW_PENDING)
+        tasks.send(task=task, text="and the other one", actor=here.me)
+        here.until(lambda: here.turn(task).n == 2 and here.turn(task).published_at is not None, "it has heard more")
+        tasks.restart(task=task, actor=here.me)
+        here.until(
+            lambda: here.session(task).epoch == 2 and here.turn(task).started_at is not None, "a successor works"
+        )
+        here.until(lambda: here.turn(task).published_at is not None, "its first turn is over")
+        told = here.turn(task).prompt
+        assert "Task: Fix the failing test\n\nAll of it." in told
+        assert "This task was begun before" in told
+        assert "ada to the agent: and the other one" in told
+        assert here.doubles() == 0
+
+
 def test_a_question_is_shown_and_its_answer_is_told_with_the_next_turn() -> None:
     with lab() as here:
         task = here.submit(script=turns(ASK, FIX))

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from orchestrator.models import Check, Comment, Event, Host, Job, PullRequest, Session, Task, Turn
+from orchestrator.models import Check, Comment, Event, Host, Job, Message, PullRequest, Review, Session, Task, Turn
 from orchestrator.ports import (
     Activity,
     AgentEvent,
@@ -18,6 +18,7 @@ from orchestrator.ports import (
     NeedsInput,
     PullRequestSeen,
     PullState,
+    ReviewSeen,
     RunEnd,
     RunState,
     Said,
@@ -312,3 +313,41 @@ def test_a_host_that_is_back_is_not_silent_any_more(turn: Turn) -> None:
     observations.host_seen(host=host, now=timezone.now(), boot_id="b", boottime=1.0, free_bytes=1)
     row = Host.objects.get()
     assert (row.silent_since, row.trouble) == (None, "")
+
+
+def _said(body: str, **more: object) -> CommentSeen:
+    return replace(
+        CommentSeen(
+            id="c1", thread="t1", author="grace", body=body, path="a.py", line=1, created_at=timezone.now(), resolved=False,
+            trusted=True, bot=False, ours=False,
+        ),
+        **more,
+    )  # type: ignore[arg-type]  # a test names the fields  # fmt: skip
+
+
+def test_words_that_are_changed_after_they_were_told_are_to_be_told_again_and_history_says_so(turn: Turn) -> None:
+    task = turn.session.task
+    _record(task, _seen(task, comments=(_said("rename this"),)))
+    _record(task, _seen(task, comments=(_said("rename that"),)))
+    assert (Comment.objects.get().edits, Comment.objects.get().body) == (0, "rename that")  # nobody had been told
+    message = Message.objects.create(task=task, session=turn.session, key="k", occasion="o", text="x")
+    Comment.objects.update(message=message)
+    for _ in range(2):
+        _record(task, _seen(task, comments=(_said("rename those"),)))
+    told = Comment.objects.get()
+    assert (told.message_id, told.edits, told.body) == (None, 1, "rename those")
+    (line,) = Event.objects.filter(kind="review.edited")
+    assert (line.text, line.data["before"]) == ("grace changed what they had said: rename those", "rename that")
+
+
+@pytest.mark.parametrize(("decision", "edits"), [("approve", 1), ("request_changes", 0)])
+def test_an_approval_is_taken_back_by_changing_its_words_whether_it_was_told_or_not(
+    turn: Turn, decision: str, edits: int
+) -> None:
+    task = turn.session.task
+    given = ReviewSeen(
+        id="r1", author="grace", decision=decision, head_sha="a" * 40, body="Go.", submitted_at=timezone.now(), trusted=True, bot=False
+    )  # fmt: skip
+    _record(task, _seen(task, reviews=(given,)))
+    _record(task, _seen(task, reviews=(replace(given, body="Wait."),)))
+    assert Review.objects.get().edits == edits

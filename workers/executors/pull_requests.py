@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 from django.utils import timezone
 
-from orchestrator.domain.actions import AnswerThread, ClosePullRequest, DeleteBranch, Merge, OpenPullRequest
+from orchestrator.domain.actions import AnswerThread, ClosePullRequest, DeleteBranch, Merge, OpenPullRequest, key_of
+from orchestrator.domain.answers import answers_in
 from orchestrator.domain.prompts import capped
 from orchestrator.domain.rules import Trigger
 from orchestrator.domain.triggers import Hold, held_triggers
@@ -106,13 +107,24 @@ def delete_branch(action: DeleteBranch, task_id: int, tools: Toolbox) -> Mapping
 
 
 def answer_thread(action: AnswerThread, task_id: int, tools: Toolbox) -> Mapping[str, object]:
-    """The agent's last words of the turn, once per comment; the thread is settled where a commit was made for it."""
+    """What the agent says to this thread in its last message, else that message, once per comment; the thread is settled where a commit was
+    made for it or the agent says so."""
     task = _task(task_id)
     pull = PullRequest.objects.get(task=task, state=PullState.OPEN)
     turn = Turn.objects.filter(session__task=task, n=action.turn).latest("session__epoch")
-    done = f"Done in {turn.head_after[:10]}." if action.settles else "No commit was made for this."
-    words = f"{done}\n\n{capped(turn.last_words.strip(), ANSWER_CAP)}".strip()
+    made = bool(turn.head_after) and turn.head_after != turn.head_before
+    done = (
+        f"Done in {turn.head_after[:10]}."
+        if made and action.settles
+        else ""
+        if made
+        else "No commit was made for this."
+    )
+    answer = answers_in(turn.last_words).get(action.thread)
+    said = answer.words if answer is not None else turn.last_words.strip()
+    words = f"{done}\n\n{capped(said, ANSWER_CAP)}".strip() or "Nothing was said to this."
+    marker = key_of(action).replace(":", "-")
     tools.scm(task.project).answer(
-        pull.number, thread=action.thread, marker=f"ao-answer-{action.comment}", body=words, settle=action.settles
+        pull.number, thread=action.thread, marker=f"ao-{marker}", body=words, settle=action.settles
     )
     return {"thread": action.thread, "settled": action.settles}

@@ -417,7 +417,7 @@ class GitHubForge:
             self.client.graphql(queries.ENQUEUE, {"pull": node["id"], "head": head_sha}, writes=True)
         place = f", place {node['mergeQueueEntry']['position']}" if node["mergeQueueEntry"] else ""
         words = f"#{number} is in the merge queue of {self.project.default_branch}{place}"
-        return Unavailable(words, retry_after=QUEUE_LOOKS, awaited=True)
+        return Unavailable(words, retry_after=QUEUE_LOOKS, under_way=True)
 
     def withdraw(self, number: int, *, head_sha: str, timeout: float = 30) -> None:
         """Only what we put into the queue is taken from it, and asking again does nothing."""

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from workers.plugins.scms.github import queries
 from workers.plugins.scms.github.client import Client
-from workers.plugins.scms.github.reading import GONE, Author
+from workers.plugins.scms.github.reading import GONE, Author, named
 
 REMEMBERED = 600.0  # seconds
 _MAY_WRITE = frozenset({"admin", "maintain", "write"})
@@ -59,7 +59,7 @@ MEMORY = Memory()
 def may_write(client: Client, author: Author, *, bots: frozenset[str]) -> bool:
     """Whether the author may push to the repository. An app counts where the project or the list of review apps names it."""
     if author.bot:
-        return author.login in bots
+        return named(author.login, bots)
     if author.login == GONE:
         return False
     return bool(

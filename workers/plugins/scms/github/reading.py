@@ -20,6 +20,14 @@ _STATUS_ENDS = {"SUCCESS": "success", "FAILURE": "failure", "ERROR": "failure"}
 GONE = "ghost"  # how GitHub itself calls authors whose account was deleted
 
 
+BOT_MARK = "[bot]"
+
+
+def named(login: str, bots: Iterable[str]) -> bool:
+    """Whether the project means this account, with or without the mark that apps carry in some places."""
+    return login.removesuffix(BOT_MARK).casefold() in {bot.removesuffix(BOT_MARK).casefold() for bot in bots}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Author:
     """Who wrote something. `bot`: an app, or an account that the project names as one."""
@@ -40,7 +48,9 @@ class Trust:
         if node is None:
             return Author(login=GONE, bot=False)
         login = str(node["login"])
-        return Author(login=login, bot=node["__typename"] == "Bot" or login in self.bots)
+        return Author(
+            login=login, bot=node["__typename"] == "Bot" or login.endswith(BOT_MARK) or named(login, self.bots)
+        )
 
 
 def state(node: Mapping[str, Any]) -> PullState:
