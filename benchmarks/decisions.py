@@ -6,6 +6,7 @@ Pure: no database, no service. The task is red after two tries and waits for a p
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from benchmarks.measure import Asked, Goal, Series, interleaved, run
@@ -86,10 +87,12 @@ def _message(n: int) -> MessageFacts:
 
 
 def microseconds(snapshot: Snapshot, times: int) -> float:
-    """Of the processor, for one decision, on average: nothing is waited for, so what neighbours take is left out."""
+    """Of the processor, for one decision on a snapshot that nobody has looked at, on average: nothing is waited for, so what neighbours take
+    is left out."""
+    fresh = [replace(snapshot) for _ in range(times)]
     began = time.process_time()
-    for _ in range(times):
-        decide(snapshot)
+    for one in fresh:
+        decide(one)
     return (time.process_time() - began) / times * 1_000_000
 
 

@@ -10,7 +10,7 @@ from orchestrator.domain.actions import Interrupt, SendToAgent
 from orchestrator.domain.issues import CONTINUATION, Standing, retry_wait
 from orchestrator.domain.prompts import continuation_words
 from orchestrator.domain.rules import Priority
-from orchestrator.domain.snapshot import Snapshot, TurnEnd
+from orchestrator.domain.snapshot import Snapshot, TurnEnd, undelivered
 from orchestrator.domain.triggers import asks, at_rest, died
 
 _CONTINUE = "continue"
@@ -57,7 +57,7 @@ def turns_used_up(snapshot: Snapshot) -> bool:
     most, turn = snapshot.policy.max_turns, snapshot.turn
     if most is None or turn is None or turn.n < most * (snapshot.task.attempt + 1):
         return False
-    return any(message.turn is None for message in snapshot.messages)
+    return bool(undelivered(snapshot))
 
 
 def call_for_turns(snapshot: Snapshot) -> Interrupt:

@@ -53,6 +53,8 @@ from orchestrator.domain.snapshot import (
     Snapshot,
     TurnEnd,
     TurnFacts,
+    jobs_of,
+    undelivered,
 )
 from orchestrator.domain.standing import status_of
 from orchestrator.domain.status import Outcome, TaskStatus
@@ -165,8 +167,7 @@ def _under_way(snapshot: Snapshot, prefix: str) -> bool:
     """Such a job may have been carried out already: it is claimed, or was and is to be claimed again."""
     return any(
         job.state is JobState.CLAIMED or (job.state is JobState.PROMISED and job.attempts > 0)
-        for key, job in snapshot.jobs.items()
-        if key.startswith(prefix)
+        for job in jobs_of(snapshot, prefix)
     )
 
 
@@ -202,7 +203,7 @@ def _of_the_session(snapshot: Snapshot, session: SessionFacts) -> Iterator[Actio
 
 def _turns(snapshot: Snapshot, session: SessionFacts) -> Iterator[Action]:
     turn, attempt = snapshot.turn, snapshot.task.attempt
-    waiting = any(message.turn is None for message in snapshot.messages)
+    waiting = bool(undelivered(snapshot))
     if turn is not None and turn.end is None:
         yield from _of_the_live_turn(snapshot, session, turn)
     elif turn is not None and not turn.published:
@@ -339,8 +340,7 @@ def _left_on_hosts(snapshot: Snapshot, actions: Iterable[Action]) -> list[Action
     """A session that could not be taken down keeps its workspace on its host. The task goes on with a successor and needs it no more, so
     nothing else asks for it: people are told."""
     told = _causes(actions)
-    ends = [job for key, job in snapshot.jobs.items() if key.startswith("end:")]
-    asked = [_ask_about(job) for job in ends if job.state in _LEFT]
+    asked = [_ask_about(job) for job in jobs_of(snapshot, "end:") if job.state in _LEFT]
     return [one for one in asked if one.cause not in told]
 
 

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from orchestrator.domain.budgets import Used, said
-from orchestrator.domain.snapshot import Progress, PullFacts, Snapshot, TurnUse
-from orchestrator.domain.verdicts import CI, ci_verdict, review_verdict
+from orchestrator.domain.snapshot import Progress, Snapshot, TurnUse, once
+from orchestrator.domain.verdicts import CI, ci_of, review_of
 
 SEVERAL = 3  # turns without progress before their time counts against the agent
 
@@ -23,6 +23,7 @@ class Stall:
     running: bool  # one of them is live, so that its time grows
 
 
+@once
 def progress_of(snapshot: Snapshot) -> Progress:
     """The last progress, and where the task stood then. What got worse since is remembered and is none; what cannot be told yet (pending
     checks, an unknown conflict) leaves what was known."""
@@ -51,13 +52,13 @@ def _standing(snapshot: Snapshot, before: Progress) -> tuple[str, int, int, bool
         published = session.published_sha if session is not None else None
         return published or before.head, before.failed, before.threads, before.conflicted
     conflicted = not pull.mergeable if pull.mergeable is not None else before.conflicted
-    review = review_verdict(pull, snapshot.policy)
+    review = review_of(snapshot)
     threads = {comment.thread for comment in (*review.open_comments, *review.bot_comments)}
-    return pull.head_sha, _failed(snapshot, pull, before), len(threads), conflicted
+    return pull.head_sha, _failed(snapshot, before), len(threads), conflicted
 
 
-def _failed(snapshot: Snapshot, pull: PullFacts, before: Progress) -> int:
-    ci = ci_verdict(pull, snapshot.policy, now=snapshot.now)
+def _failed(snapshot: Snapshot, before: Progress) -> int:
+    ci = ci_of(snapshot)
     return len(ci.failed) if ci.word in {CI.RED, CI.GREEN} else before.failed
 
 

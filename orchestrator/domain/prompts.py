@@ -9,9 +9,9 @@ from orchestrator.domain.answers import HOW_TO_ANSWER
 from orchestrator.domain.blame import Blame, mended
 from orchestrator.domain.rules import Rule, Trigger
 from orchestrator.domain.sharing import shared, squeezed
-from orchestrator.domain.snapshot import CheckFacts, CommentFacts, Policy, PullFacts, ReviewFacts, Snapshot
+from orchestrator.domain.snapshot import CheckFacts, CommentFacts, PullFacts, ReviewFacts, Snapshot
 from orchestrator.domain.triggers import Held, blame_of, digest
-from orchestrator.domain.verdicts import review_verdict
+from orchestrator.domain.verdicts import review_of
 
 _EDITED = ", who has changed this since you were told"
 LOG_CAP = 20_000  # bytes of failing logs, or of reviewers' words, in one message
@@ -124,7 +124,7 @@ def words_for(held: Held, rule: Rule, snapshot: Snapshot) -> str:
 
 
 def _facts(held: Held, snapshot: Snapshot, *, nonce: str) -> str:
-    pull, policy = snapshot.pull, snapshot.policy
+    pull = snapshot.pull
     if held.trigger is Trigger.AGENT_IDLE:
         left = "; ".join(held.evidence)
         return (
@@ -134,7 +134,7 @@ def _facts(held: Held, snapshot: Snapshot, *, nonce: str) -> str:
         found = blame_of(snapshot)
         return _ci_words(pull, found, nonce) if found is not None else f"Checks failed at {pull.head_sha}."
     if pull is not None and held.trigger in {Trigger.CHANGES_REQUESTED, Trigger.BUGBOT_COMMENTS}:
-        return _review_words(held.trigger, pull, policy, nonce)
+        return _review_words(held.trigger, snapshot, pull, nonce)
     if pull is not None and held.trigger is Trigger.MERGE_CONFLICTS:
         return _conflict_words(pull)
     return f"{held.trigger}: {'; '.join(one_line(line) for line in held.evidence)}"
@@ -190,9 +190,9 @@ def _named(check: CheckFacts) -> str:
     return f"{one_line(check.name)}: {one_line(check.conclusion or 'no conclusion')}{link}"
 
 
-def _review_words(trigger: Trigger, pull: PullFacts, policy: Policy, nonce: str) -> str:
+def _review_words(trigger: Trigger, snapshot: Snapshot, pull: PullFacts, nonce: str) -> str:
     """What was not told yet; when all of it was, and a person said retry, all of it again."""
-    verdict = review_verdict(pull, policy)
+    verdict = review_of(snapshot)
     reviews: Sequence[ReviewFacts] = ()
     comments: Sequence[CommentFacts] = verdict.bot_comments
     if trigger is Trigger.CHANGES_REQUESTED:
@@ -201,7 +201,7 @@ def _review_words(trigger: Trigger, pull: PullFacts, policy: Policy, nonce: str)
     if any(news):
         reviews, comments = news
     head = f"A reviewer asks for changes at {pull.head_sha}. Answer every point with a commit, or say why not."
-    if comments and policy.answers_threads:
+    if comments and snapshot.policy.answers_threads:
         head = f"{head}\n\n{HOW_TO_ANSWER}"
     return "\n\n".join([head, *_points(reviews, comments, nonce)])
 

@@ -22,7 +22,7 @@ from orchestrator.domain.durations import format_duration
 from orchestrator.domain.prompts import allowed_words, one_line, resume_words, words_for
 from orchestrator.domain.reasons import Reason, seen_in, unjudged
 from orchestrator.domain.rules import Priority, Reply, Rule, Trigger
-from orchestrator.domain.snapshot import JobState, Memory, PullFacts, Snapshot
+from orchestrator.domain.snapshot import JobState, Memory, PullFacts, Snapshot, standing_questions, told_by
 from orchestrator.domain.triggers import (
     Held,
     Hold,
@@ -33,7 +33,9 @@ from orchestrator.domain.triggers import (
     memory_of,
     stopped,
 )
-from orchestrator.domain.verdicts import review_verdict
+from orchestrator.domain.verdicts import (
+    review_of,
+)
 
 _BY_MESSAGE = frozenset({Reply.SEND_TO_AGENT, Reply.RESTART_AGENT})
 _BY_REVIEWERS = frozenset({Trigger.CHANGES_REQUESTED, Trigger.BUGBOT_COMMENTS})
@@ -86,14 +88,11 @@ def react(held: Held, snapshot: Snapshot) -> Reacted:
 
 def _gone(held: Held, snapshot: Snapshot, memory: Memory) -> tuple[Action, ...]:
     """Settle what no longer stands: questions of other occasions, the call of another episode."""
-    if not snapshot.interruptions or (held.hold is Hold.HELD and not held.occasion):
+    asked = standing_questions(snapshot).get(held.trigger)
+    if not asked or (held.hold is Hold.HELD and not held.occasion):
         return ()
     standing = {f"{held.trigger}:{held.occasion}", _call_of(memory)} if held.hold is Hold.HELD else set()
-    return tuple(
-        Settle(cause=asked.cause)
-        for asked in snapshot.interruptions
-        if asked.open and asked.cause.startswith(f"{held.trigger}:") and asked.cause not in standing
-    )
+    return tuple(Settle(cause=cause) for cause in asked if cause not in standing)
 
 
 def _forgotten(before: Memory) -> Memory:
@@ -167,7 +166,7 @@ def _answer(held: Held, memory: Memory, rule: Rule, snapshot: Snapshot) -> React
 
 def tries_made(snapshot: Snapshot, memory: Memory) -> int:
     """Effects performed for this cause, counted from their rows: messages of this episode, and further runs of failed checks."""
-    sent = sum(m.trigger is memory.trigger and m.episode == memory.episode for m in snapshot.messages)
+    sent = sum(m.episode == memory.episode for m in told_by(snapshot, memory.trigger))
     return sent + _reruns(snapshot, memory)
 
 
@@ -191,7 +190,7 @@ def _was_answered(held: Held, memory: Memory, rule: Rule, snapshot: Snapshot) ->
     if not held.occasion:
         return True
     if rule.auto and _BY_MESSAGE & set(rule.action):
-        mine = [m for m in snapshot.messages if m.trigger is held.trigger and m.episode == memory.episode]
+        mine = [m for m in told_by(snapshot, held.trigger) if m.episode == memory.episode]
         return any(m.occasion == held.occasion for m in mine)
     return any(i.cause == f"{held.trigger}:{held.occasion}" for i in snapshot.interruptions)
 
@@ -302,7 +301,7 @@ def _told_by(held: Held, snapshot: Snapshot) -> tuple[tuple[int, ...], tuple[int
     """The reviews and the comments that the words for this trigger deliver."""
     if snapshot.pull is None or held.trigger not in _BY_REVIEWERS:
         return (), ()
-    review = review_verdict(snapshot.pull, snapshot.policy)
+    review = review_of(snapshot)
     if held.trigger is Trigger.BUGBOT_COMMENTS:
         return (), tuple(c.id for c in review.bot_comments if not c.told)
     return tuple(r.id for r in review.untold_reviews), tuple(c.id for c in review.untold_comments)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import wraps
+from typing import TypeVar, cast
 
 from orchestrator.domain.budgets import BudgetFacts, Used
 from orchestrator.domain.issues import Standing
@@ -13,6 +15,7 @@ from orchestrator.domain.rules import Rule, Trigger
 from orchestrator.domain.status import Outcome
 
 SNAPSHOT_VERSION = 1
+Derived = TypeVar("Derived")
 
 
 class JobState(StrEnum):
@@ -336,3 +339,52 @@ class Snapshot:
     budget_told: bool = False  # people know from another task that the project's budget is used up
     nonce: str = ""  # unguessable; fences words from outside
     version: int = SNAPSHOT_VERSION
+    derived: dict[object, object] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+
+def once(derive: Callable[[Snapshot], Derived]) -> Callable[[Snapshot], Derived]:
+    """What follows from a snapshot alone is worked out once for each: many ask for it, and nothing of a snapshot changes."""
+
+    @wraps(derive)
+    def known(snapshot: Snapshot) -> Derived:
+        derived = snapshot.derived
+        if derive not in derived:
+            derived[derive] = derive(snapshot)
+        return cast(Derived, derived[derive])
+
+    return known
+
+
+@once
+def _told(snapshot: Snapshot) -> Mapping[Trigger | None, Sequence[MessageFacts]]:
+    found: dict[Trigger | None, list[MessageFacts]] = {}
+    for message in snapshot.messages:
+        found.setdefault(message.trigger, []).append(message)
+    return found
+
+
+def told_by(snapshot: Snapshot, trigger: Trigger) -> Sequence[MessageFacts]:
+    """The messages that this trigger's rule has sent."""
+    return _told(snapshot).get(trigger, ())
+
+
+def jobs_of(snapshot: Snapshot, prefix: str) -> Sequence[JobFacts]:
+    """The jobs whose keys begin so."""
+    length = len(prefix)
+    return [job for key, job in snapshot.jobs.items() if key[:length] == prefix]
+
+
+@once
+def undelivered(snapshot: Snapshot) -> Sequence[MessageFacts]:
+    """The messages that no turn carries yet."""
+    return [message for message in snapshot.messages if message.turn is None]
+
+
+@once
+def standing_questions(snapshot: Snapshot) -> Mapping[str, Sequence[str]]:
+    """The causes of the questions that stand, by the word before their colon."""
+    found: dict[str, list[str]] = {}
+    for asked in snapshot.interruptions:
+        if asked.open:
+            found.setdefault(asked.cause.partition(":")[0], []).append(asked.cause)
+    return found

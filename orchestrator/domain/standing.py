@@ -5,10 +5,20 @@ from __future__ import annotations
 from orchestrator.domain.blame import marks
 from orchestrator.domain.continuing import turns_used_up
 from orchestrator.domain.rules import Trigger
-from orchestrator.domain.snapshot import JobFacts, JobState, PullFacts, SessionFacts, Snapshot, TurnEnd, TurnFacts
+from orchestrator.domain.snapshot import (
+    JobFacts,
+    JobState,
+    PullFacts,
+    SessionFacts,
+    Snapshot,
+    TurnEnd,
+    TurnFacts,
+    jobs_of,
+    undelivered,
+)
 from orchestrator.domain.status import TaskStatus
 from orchestrator.domain.triggers import Held, Hold, asks, at_rest, blame_of, died, held_back, live_turn, stopped
-from orchestrator.domain.verdicts import CI, ci_verdict, review_verdict
+from orchestrator.domain.verdicts import CI, ci_of, review_of
 from orchestrator.domain.waiting import words_of
 
 Word = tuple[TaskStatus, str, tuple[str, ...]]
@@ -57,7 +67,7 @@ def _waits_for_budget(snapshot: Snapshot, holding: Holding) -> bool:
     """The agent would go on if it might; what waits for a review or a merge does not need it."""
     if live_turn(snapshot) is not None or not held_back(snapshot):
         return False
-    waiting = any(message.turn is None for message in snapshot.messages)
+    waiting = bool(undelivered(snapshot))
     return waiting or stopped(snapshot) or bool(_LEFT_UNDONE & holding.keys())
 
 
@@ -118,18 +128,17 @@ def _pull_word(snapshot: Snapshot, holding: Holding) -> Word | None:
     pull = snapshot.pull
     if pull is None or pull.state != "open":
         return None
-    of_this_head = f"merge:{pull.head_sha}:"
-    if any(key.startswith(of_this_head) and _open(job) for key, job in snapshot.jobs.items()):
+    if any(_open(job) for job in jobs_of(snapshot, f"merge:{pull.head_sha}:")):
         return TaskStatus.MERGING, f"{pull.head_sha[:10]} is being merged", ()
     if stopped(snapshot) and _LEFT_UNDONE & holding.keys():
         return TaskStatus.NEEDS_INPUT, _STOPPED, ()
-    return _undone_word(snapshot, pull, holding) or _review_word(snapshot, pull, holding)
+    return _undone_word(snapshot, pull, holding) or _review_word(snapshot, holding)
 
 
 def _undone_word(snapshot: Snapshot, pull: PullFacts, holding: Holding) -> Word | None:
     if pull.mergeable is False:
         return TaskStatus.CONFLICTED, "conflicts with its base", pull.conflict_files
-    ci = ci_verdict(pull, snapshot.policy, now=snapshot.now)
+    ci = ci_of(snapshot)
     found = blame_of(snapshot)
     if found is not None:
         evidence = tuple(f"{check.name}: {check.conclusion}{marks(check, found)}" for check in ci.failed)
@@ -142,12 +151,12 @@ def _undone_word(snapshot: Snapshot, pull: PullFacts, holding: Holding) -> Word 
     return None
 
 
-def _review_word(snapshot: Snapshot, pull: PullFacts, holding: Holding) -> Word:
+def _review_word(snapshot: Snapshot, holding: Holding) -> Word:
     if Trigger.APPROVED_AND_GREEN in holding:
         return TaskStatus.MERGEABLE, "approved and green", holding[Trigger.APPROVED_AND_GREEN].evidence
-    if ci_verdict(pull, snapshot.policy, now=snapshot.now).word is CI.UNKNOWN:
+    if ci_of(snapshot).word is CI.UNKNOWN:
         return TaskStatus.REVIEW_PENDING, _NO_CHECKS, ()
-    review = review_verdict(pull, snapshot.policy)
+    review = review_of(snapshot)
     if review.approved:
         return TaskStatus.CI_PENDING, "approved and green; whether it merges cleanly is not known yet", ()
     untrusted = (f"{review.untrusted} words by people without write access are ignored",) if review.untrusted else ()

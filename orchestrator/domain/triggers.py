@@ -21,8 +21,11 @@ from orchestrator.domain.snapshot import (
     Snapshot,
     TurnEnd,
     TurnFacts,
+    once,
+    told_by,
+    undelivered,
 )
-from orchestrator.domain.verdicts import CI, CIVerdict, ReviewVerdict, ci_verdict, review_verdict
+from orchestrator.domain.verdicts import CI, CIVerdict, ReviewVerdict, ci_of, review_of
 
 AGAIN = timedelta(minutes=1)  # what is waited for may have come although nobody rang
 AGENT_TRIGGERS = (Trigger.AGENT_NEEDS_INPUT, Trigger.AGENT_STUCK, Trigger.AGENT_EXITED)
@@ -52,14 +55,14 @@ def digest(*parts: object) -> str:
     return hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).hexdigest()[:16]
 
 
+@once
 def held_triggers(snapshot: Snapshot) -> tuple[Held, ...]:
     """Every trigger of a task, judged on the same facts."""
     agent = (*_of_the_agent(snapshot), _budget_exceeded(snapshot))
     pull = snapshot.pull
     if pull is None:
         return agent
-    ci = ci_verdict(pull, snapshot.policy, now=snapshot.now)
-    review = review_verdict(pull, snapshot.policy)
+    ci, review = ci_of(snapshot), review_of(snapshot)
     answering = (
         _ci_failed(snapshot, pull, ci),
         _changes_requested(snapshot, pull, review),
@@ -77,9 +80,10 @@ def live_turn(snapshot: Snapshot) -> TurnFacts | None:
     return snapshot.turn if snapshot.turn.end is None else None
 
 
+@once
 def at_rest(snapshot: Snapshot) -> bool:
     """Nobody is at work: no live turn, no message on its way, nothing unpublished."""
-    if any(message.turn is None for message in snapshot.messages):
+    if undelivered(snapshot):
         return False
     turn, session = snapshot.turn, snapshot.session
     return turn is None or session is None or session.ended or (turn.end is not None and turn.published)
@@ -108,7 +112,7 @@ def memory_of(snapshot: Snapshot, trigger: Trigger) -> Memory:
     known = snapshot.memory.get(trigger)
     if known is not None:
         return known
-    episode = max([m.episode for m in snapshot.messages if m.trigger is trigger], default=0)
+    episode = max([m.episode for m in told_by(snapshot, trigger)], default=0)
     return Memory(trigger=trigger, episode=episode, held=episode > 0, attempt=snapshot.task.attempt)
 
 
@@ -223,7 +227,7 @@ def _agent_idle(snapshot: Snapshot, answering: Iterable[Held]) -> Held:
 
 def _told(snapshot: Snapshot, held: Held, turn: TurnFacts) -> bool:
     """Whether the agent was told of this occasion at all: what it does not know it cannot leave undone."""
-    of_trigger = [m for m in snapshot.messages if m.trigger is held.trigger and _carried_by(m.turn, turn)]
+    of_trigger = [m for m in told_by(snapshot, held.trigger) if _carried_by(m.turn, turn)]
     return any(not held.occasion or m.occasion == held.occasion for m in of_trigger)
 
 
@@ -266,12 +270,13 @@ def _budget_exceeded(snapshot: Snapshot) -> Held:
 # --- The pull request ---------------------------------------------------------------------------------------------------------------------
 
 
+@once
 def blame_of(snapshot: Snapshot) -> Blame | None:
     """Whose the failures at the head of an open pull request are; None while it is not red."""
     pull = snapshot.pull
     if pull is None or pull.state != "open":
         return None
-    ci = ci_verdict(pull, snapshot.policy, now=snapshot.now)
+    ci = ci_of(snapshot)
     return blame(snapshot, pull, ci.failed, occasion=_of_failures(pull, ci)) if ci.word is CI.RED else None
 
 
@@ -285,17 +290,18 @@ def _ci_failed(snapshot: Snapshot, pull: PullFacts, ci: CIVerdict) -> Held:
     if ci.word is not CI.RED:
         # A pending build is still the agent's answer to the red one, so it does not clear the memory.
         return Held(trigger=Trigger.CI_FAILED, hold=Hold.OPEN, look_again_at=ci.settles_at)
-    occasion = _of_failures(pull, ci)
-    found = blame(snapshot, pull, ci.failed, occasion=occasion)
-    if found.waits:
+    found = blame_of(snapshot)
+    if found is None or found.waits:
         # Nobody is told, no try is counted, and what was remembered stays.
         return Held(
-            trigger=Trigger.CI_FAILED, hold=Hold.OPEN, look_again_at=found.look_again_at or snapshot.now + AGAIN
+            trigger=Trigger.CI_FAILED,
+            hold=Hold.OPEN,
+            look_again_at=(found.look_again_at if found else None) or snapshot.now + AGAIN,
         )
     return Held(
         trigger=Trigger.CI_FAILED,
         hold=Hold.HELD,
-        occasion=occasion,
+        occasion=_of_failures(pull, ci),
         evidence=tuple(f"{check.name}: {check.conclusion}{marks(check, found)}" for check in ci.failed),
     )
 
@@ -328,7 +334,8 @@ def _words(
     untold = [(kind, row, edits) if edits else (kind, row) for told, kind, row, edits in points if not told]
     if untold:
         return Held(trigger=trigger, hold=Hold.HELD, occasion=digest(*untold), evidence=evidence)
-    if not any(m.trigger is trigger and m.episode == episode_of(snapshot, trigger) for m in snapshot.messages):
+    episode = episode_of(snapshot, trigger)
+    if not any(m.episode == episode for m in told_by(snapshot, trigger)):
         again = digest(*([kind, row] for _, kind, row, _edits in points))
         return Held(trigger=trigger, hold=Hold.HELD, occasion=f"again.{again}", evidence=evidence)
     hold = Hold.OPEN if _answered(snapshot, trigger) else Hold.HELD
@@ -337,12 +344,12 @@ def _words(
 
 def _answered(snapshot: Snapshot, trigger: Trigger) -> bool:
     """The agent has pushed since it was told: the next word is the reviewer's, and the clock stays stopped until that word comes."""
-    if any(m.trigger is trigger and m.turn is None for m in snapshot.messages):
+    if any(m.turn is None for m in told_by(snapshot, trigger)):
         return False
     before = snapshot.memory.get(trigger)
     if before is not None and before.held and before.since is None and before.attempt >= snapshot.task.attempt:
         return True
-    told = [m.turn for m in snapshot.messages if m.trigger is trigger and m.turn is not None]
+    told = [m.turn for m in told_by(snapshot, trigger) if m.turn is not None]
     turn = snapshot.turn
     if not told or turn is None or turn.n < max(told):
         return False
@@ -353,7 +360,7 @@ def _merge_conflicts(snapshot: Snapshot, pull: PullFacts) -> Held:
     if pull.state != "open" or pull.mergeable is True:
         return Held(trigger=Trigger.MERGE_CONFLICTS, hold=Hold.CLEAR)
     occasion = f"{pull.head_sha[:16]}.{pull.base_sha[:16]}"
-    known = any(m.trigger is Trigger.MERGE_CONFLICTS and m.occasion == occasion for m in snapshot.messages)
+    known = any(m.occasion == occasion for m in told_by(snapshot, Trigger.MERGE_CONFLICTS))
     if pull.mergeable is None or (live_turn(snapshot) is not None and not known):
         return Held(trigger=Trigger.MERGE_CONFLICTS, hold=Hold.OPEN)  # what the agent is doing may resolve or change it
     return Held(trigger=Trigger.MERGE_CONFLICTS, hold=Hold.HELD, occasion=occasion, evidence=pull.conflict_files)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from orchestrator.domain.snapshot import CheckFacts, CommentFacts, Policy, PullFacts, ReviewFacts
+from orchestrator.domain.snapshot import CheckFacts, CommentFacts, Policy, PullFacts, ReviewFacts, Snapshot, once
 
 _PASSING = frozenset({"success", "neutral", "skipped"})
 _DECISIVE = frozenset({"approve", "request_changes", "dismissed"})
@@ -80,6 +80,18 @@ class ReviewVerdict:
         return bool(self.objections or self.open_comments)
 
 
+_UNSAID = ReviewVerdict(
+    approved=False,
+    approvals=(),
+    objections=(),
+    open_comments=(),
+    untold_reviews=(),
+    untold_comments=(),
+    bot_comments=(),
+    untrusted=0,
+)
+
+
 def review_verdict(pull: PullFacts, policy: Policy) -> ReviewVerdict:
     """Only trusted people count, each by their last decisive review; an approval counts at the head it was given for."""
     last: dict[str, ReviewFacts] = {}
@@ -103,3 +115,17 @@ def review_verdict(pull: PullFacts, policy: Policy) -> ReviewVerdict:
         bot_comments=bots,
         untrusted=sum(not r.trusted for r in pull.reviews) + sum(not c.trusted and not c.ours for c in pull.comments),
     )
+
+
+@once
+def ci_of(snapshot: Snapshot) -> CIVerdict:
+    """The checks' word on a snapshot's pull request; unknown where there is none."""
+    if snapshot.pull is None:
+        return CIVerdict(word=CI.UNKNOWN)
+    return ci_verdict(snapshot.pull, snapshot.policy, now=snapshot.now)
+
+
+@once
+def review_of(snapshot: Snapshot) -> ReviewVerdict:
+    """The reviewers' word on a snapshot's pull request; nobody has said anything where there is none."""
+    return review_verdict(snapshot.pull, snapshot.policy) if snapshot.pull is not None else _UNSAID

@@ -41,7 +41,7 @@ def test_the_examples_of_the_readme_are_accepted() -> None:
     whole = [block for block in blocks if block and "projects" in block]
     parts = [block for block in blocks if block and "projects" not in block]
 
-    assert (len(whole), len(parts)) == (1, 2)
+    assert (len(whole), len(parts)) == (1, 3)
     assert [wrong(block) for block in whole] == [[]]
     assert [wrong({"projects": {"my-app": block}}) for block in parts] == [[], []]
 
