@@ -321,8 +321,15 @@ class Policy:
     settle_after: timedelta = timedelta(seconds=60)
 
 
+class _WorkedOut:
+    """What was derived from a snapshot, beside its fields: it is no fact, and is neither compared nor recorded."""
+
+    __slots__ = ("derived",)
+    derived: dict[object, object]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
+class Snapshot(_WorkedOut):
     now: datetime
     task: TaskFacts
     policy: Policy
@@ -339,7 +346,9 @@ class Snapshot:
     budget_told: bool = False  # people know from another task that the project's budget is used up
     nonce: str = ""  # unguessable; fences words from outside
     version: int = SNAPSHOT_VERSION
-    derived: dict[object, object] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "derived", {})
 
 
 def once(derive: Callable[[Snapshot], Derived]) -> Callable[[Snapshot], Derived]:
