@@ -1,49 +1,75 @@
-"""What is known of the failures at the head of a pull request: here before, on the base, in the project. Asked only where something failed."""
+"""What is known of the failures at the heads of pull requests: here before, on the base, in the project. Asked only where something failed, and
+of many in as many queries as of one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from orchestrator.domain.rules import Trigger
 from orchestrator.domain.snapshot import AttemptFacts, BaseFacts, CheckFacts, FailureFacts, IncidentFacts
-from orchestrator.models import BaseCheck, Check, Incident, PullRequest, Turn
+from orchestrator.models import BaseCheck, Check, Incident, Message, PullRequest, Turn
 from orchestrator.services import flakes
 
 GREEN = ("success", "neutral", "skipped")
 MOST_ATTEMPTS = 6  # red heads that are told side by side
+BASE_RUNS = 200  # of a project's base branch that are looked at, from the newest on
 
-Found = tuple[tuple[CheckFacts, ...], tuple[BaseFacts, ...], tuple[IncidentFacts, ...], tuple[AttemptFacts, ...]]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfHead:
+    """The newest run of each check at a head, how the base does by those that failed, what is known of them beyond it, and the red heads so
+    far."""
+
+    checks: tuple[CheckFacts, ...]
+    base: tuple[BaseFacts, ...] = ()
+    incidents: tuple[IncidentFacts, ...] = ()
+    attempts: tuple[AttemptFacts, ...] = ()
 
 
-def facts(pull: PullRequest, runs: Sequence[Check], newest: Sequence[Check], *, now: datetime) -> Found:
-    """The checks of a head, how the base does by those that failed, what is known of them beyond it, and the red heads so far."""
-    names = [check.name for check in newest if _red(check)]
-    if not names or pull.state != "open":
-        return tuple(_check(check) for check in newest), (), (), ()
-    flaky = flakes.known(project=pull.project, names=names, now=now)
-    green = _green_once(pull, names)
-    reds = {
-        name: sum(_red(run) and run.conclusion != "cancelled" for run in runs if run.name == name) for name in names
-    }
-    checks = tuple(
-        _check(
-            check,
-            reds=reds.get(check.name, 1),
-            flaky=(check.name, check.fingerprint) in flaky,
-            green_once=check.name in green,
+def at_heads(
+    pulls: Collection[PullRequest], runs: Mapping[int, Sequence[Check]], *, now: datetime
+) -> dict[int, OfHead]:
+    """By the ids of the pull requests. `runs`: all of each pull request's head, in the order in which they were made."""
+    newest = {pull.pk: {run.name: run for run in runs.get(pull.pk, ())} for pull in pulls}
+    names = {pk: [run.name for run in found.values() if _red(run)] for pk, found in newest.items()}
+    red = [pull for pull in pulls if pull.state == "open" and names[pull.pk]]
+    found = {pull.pk: OfHead(checks=tuple(_check(run) for run in newest[pull.pk].values())) for pull in pulls}
+    if not red:
+        return found
+    known = _Known.of(red, {name for pull in red for name in names[pull.pk]}, now=now)
+    attempts = _attempts(red)
+    for pull in red:
+        failed = dict.fromkeys(names[pull.pk])
+        found[pull.pk] = OfHead(
+            checks=tuple(_judged(run, runs[pull.pk], pull, known) for run in newest[pull.pk].values()),
+            base=tuple(_of_base(pull, failed, known)),
+            incidents=tuple(one for name in failed for one in known.incidents.get((pull.project_id, name), ())),
+            attempts=attempts[pull.pk],
         )
-        for check in newest
-    )
-    return checks, _base(pull, names), _incidents(pull, names), _attempts(pull)
+    return found
 
 
 def _red(check: Check) -> bool:
     return check.status == "completed" and check.conclusion not in GREEN
 
 
+def _judged(check: Check, runs: Sequence[Check], pull: PullRequest, known: _Known) -> CheckFacts:
+    if not _red(check):
+        return _check(check)
+    reds = sum(_red(run) and run.conclusion != "cancelled" for run in runs if run.name == check.name)
+    return _check(
+        check,
+        reds=reds,
+        flaky=(pull.project_id, check.name, check.fingerprint) in known.flaky,
+        green_once=(pull.project_id, check.name) in known.green,
+    )
+
+
 def _check(check: Check, *, reds: int = 1, flaky: bool = False, green_once: bool = True) -> CheckFacts:
-    red = _red(check)
     return CheckFacts(
         id=check.pk,
         name=check.name,
@@ -55,71 +81,136 @@ def _check(check: Check, *, reds: int = 1, flaky: bool = False, green_once: bool
         fingerprint=check.fingerprint,
         headline=check.headline,
         reds=max(reds, 1),
-        flaky=flaky and red,
+        flaky=flaky,
         green_once=green_once,
     )
 
 
-def _green_once(pull: PullRequest, names: Iterable[str]) -> set[str]:
-    """The checks that have been green in this project, on a change or on the base."""
-    on_changes = Check.objects.filter(pull_request__project=pull.project_id, name__in=names, conclusion__in=GREEN)
-    on_base = BaseCheck.objects.filter(project=pull.project_id, name__in=names, conclusion__in=GREEN)
-    return {name for rows in (on_changes, on_base) for name in rows.values_list("name", flat=True).distinct()}
+# --- In the project -----------------------------------------------------------------------------------------------------------------------
 
 
-def _base(pull: PullRequest, names: Iterable[str]) -> tuple[BaseFacts, ...]:
-    rows = BaseCheck.objects.filter(project=pull.project_id, name__in=names).defer("failing_log").order_by("-id")
-    return tuple(
-        BaseFacts(
-            name=row.name,
-            sha=row.sha,
-            n=row.n,
-            status=row.status,
-            conclusion=row.conclusion or None,
-            fingerprint=row.fingerprint,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """What projects know of some checks, by the project and the check's name. `green`: it has been green, on a change or on the base."""
+
+    flaky: Collection[tuple[int, str, str]]
+    green: Collection[tuple[int, str]]
+    base: Mapping[tuple[int, str], Sequence[BaseCheck]]
+    incidents: Mapping[tuple[int, str], Sequence[IncidentFacts]]
+
+    @classmethod
+    def of(cls, pulls: Iterable[PullRequest], names: Collection[str], *, now: datetime) -> _Known:
+        projects = {pull.project_id for pull in pulls}
+        return cls(
+            flaky=flakes.known(projects=projects, names=names, now=now),
+            green=_green(projects, names),
+            base=_base(projects, names),
+            incidents=_incidents(projects, names),
         )
-        for row in reversed(rows[:200])
-        if row.sha == pull.base_sha or row.status == "completed"
-    )
 
 
-def _incidents(pull: PullRequest, names: Iterable[str]) -> tuple[IncidentFacts, ...]:
-    return tuple(
-        IncidentFacts(
-            number=row.pk,
-            check=row.check_name,
-            fingerprint=row.fingerprint,
-            pulls=len(row.pulls),
-            on_base=row.on_base,
-            released=row.released_at is not None,
-        )
-        for row in Incident.objects.unresolved().filter(project=pull.project_id, check_name__in=names).order_by("id")
-    )
-
-
-def _attempts(pull: PullRequest) -> tuple[AttemptFacts, ...]:
-    """Of each red head, oldest first: the newest run of each check that failed there, and what the agent said that had made it."""
-    told = pull.task.messages.filter(trigger=Trigger.CI_FAILED).exclude(occasion="").order_by("-created_at")
-    known = list(dict.fromkeys(occasion.partition(".")[0] for occasion in told.values_list("occasion", flat=True)[:20]))
-    marks = [mark for mark in known if mark != pull.head_sha[:16]][: MOST_ATTEMPTS - 1]
-    heads: dict[str, dict[str, Check]] = {}
-    for run in pull.checks.filter(status="completed").defer("failing_log").order_by("id"):
-        if run.head_sha[:16] in marks or run.head_sha == pull.head_sha:
-            heads.setdefault(run.head_sha, {})[run.name] = run
-    said = {
-        turn.head_after: turn.last_words
-        for turn in Turn.objects.filter(session__task=pull.task_id, head_after__in=heads).order_by("id")
+def _green(projects: Collection[int], names: Collection[str]) -> set[tuple[int, str]]:
+    of = {"name__in": names, "conclusion__in": GREEN}
+    on_changes = Check.objects.filter(pull_request__project__in=projects, **of)
+    on_base = BaseCheck.objects.filter(project__in=projects, **of)
+    return {
+        *on_changes.values_list("pull_request__project", "name").distinct(),
+        *on_base.values_list("project", "name").distinct(),
     }
-    order = {mark: n for n, mark in enumerate(reversed(marks))}
-    return tuple(
-        AttemptFacts(
-            head_sha=head,
-            failures=tuple(
-                FailureFacts(name=run.name, fingerprint=run.fingerprint, headline=run.headline)
-                for _, run in sorted(heads[head].items())
-                if _red(run)
-            ),
-            said=said.get(head, ""),
+
+
+def _base(projects: Collection[int], names: Collection[str]) -> dict[tuple[int, str], list[BaseCheck]]:
+    """Oldest first."""
+    rows = BaseCheck.objects.filter(project__in=projects, name__in=names).defer("failing_log").order_by("-id")
+    found: dict[tuple[int, str], list[BaseCheck]] = defaultdict(list)
+    for row in reversed(rows[: BASE_RUNS * len(projects)]):
+        found[row.project_id, row.name].append(row)
+    return found
+
+
+def _of_base(pull: PullRequest, names: Iterable[str], known: _Known) -> Iterable[BaseFacts]:
+    rows = [row for name in names for row in known.base.get((pull.project_id, name), ())]
+    for row in sorted(rows, key=lambda row: row.pk):
+        if row.sha == pull.base_sha or row.status == "completed":
+            yield BaseFacts(
+                name=row.name,
+                sha=row.sha,
+                n=row.n,
+                status=row.status,
+                conclusion=row.conclusion or None,
+                fingerprint=row.fingerprint,
+            )
+
+
+def _incidents(projects: Collection[int], names: Collection[str]) -> dict[tuple[int, str], list[IncidentFacts]]:
+    found: dict[tuple[int, str], list[IncidentFacts]] = defaultdict(list)
+    for row in Incident.objects.unresolved().filter(project__in=projects, check_name__in=names).order_by("id"):
+        found[row.project_id, row.check_name].append(
+            IncidentFacts(
+                number=row.pk,
+                check=row.check_name,
+                fingerprint=row.fingerprint,
+                pulls=len(row.pulls),
+                on_base=row.on_base,
+                released=row.released_at is not None,
+            )
         )
-        for head in sorted(heads, key=lambda one: order.get(one[:16], len(order)))
+    return found
+
+
+# --- Here before --------------------------------------------------------------------------------------------------------------------------
+
+
+def _attempts(pulls: Collection[PullRequest]) -> dict[int, tuple[AttemptFacts, ...]]:
+    """Of each pull request its red heads, oldest first: the newest run of each check that failed there, and what the agent said that had made
+    it."""
+    marks = _told_heads(pulls)
+    heads: dict[int, dict[str, dict[str, Check]]] = {pull.pk: {} for pull in pulls}
+    current = {pull.pk: pull.head_sha for pull in pulls}
+    ended = Check.objects.filter(pull_request__in=heads, status="completed").defer("failing_log").order_by("id")
+    for run in ended:
+        if run.head_sha == current[run.pull_request_id] or run.head_sha[:16] in marks[run.pull_request_id]:
+            heads[run.pull_request_id].setdefault(run.head_sha, {})[run.name] = run
+    said = _said({pull.task_id for pull in pulls}, {head for found in heads.values() for head in found})
+    return {
+        pull.pk: tuple(
+            AttemptFacts(
+                head_sha=head,
+                failures=tuple(
+                    FailureFacts(name=run.name, fingerprint=run.fingerprint, headline=run.headline)
+                    for _, run in sorted(heads[pull.pk][head].items())
+                    if _red(run)
+                ),
+                said=said.get((pull.task_id, head), ""),
+            )
+            for head in sorted(heads[pull.pk], key=lambda one, at=_places(marks[pull.pk]): at(one))  # type: ignore[misc]  # bound to this round
+        )
+        for pull in pulls
+    }
+
+
+def _places(marks: Sequence[str]) -> Any:
+    """Where a head stands among those that were told of; the newest is not told of yet."""
+    order = {mark: n for n, mark in enumerate(marks)}
+    return lambda head: order.get(head[:16], len(order))
+
+
+def _told_heads(pulls: Iterable[PullRequest]) -> dict[int, list[str]]:
+    """The beginnings of the heads of whose failures an agent was told, oldest first, without the head that is there now."""
+    of_task = {pull.task_id: pull for pull in pulls}
+    told = (
+        Message.objects.filter(task__in=of_task, trigger=Trigger.CI_FAILED).exclude(occasion="").order_by("created_at")
     )
+    found: dict[int, dict[str, None]] = {pull.pk: {} for pull in of_task.values()}
+    for task, occasion in told.values_list("task", "occasion"):
+        mark, known = occasion.partition(".")[0], found[of_task[task].pk]
+        known.pop(mark, None)
+        if mark != of_task[task].head_sha[:16]:
+            known[mark] = None
+    return {pk: list(known)[1 - MOST_ATTEMPTS :] for pk, known in found.items()}
+
+
+def _said(tasks: Collection[int], heads: Collection[str]) -> dict[tuple[int, str], str]:
+    """What agents said last when they had made a head, by the task and the head."""
+    rows = Turn.objects.filter(session__task__in=tasks, head_after__in=heads).order_by("id")
+    return {(task, head): words for task, head, words in rows.values_list("session__task", "head_after", "last_words")}

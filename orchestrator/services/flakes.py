@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from datetime import datetime
 
 from orchestrator.domain.flakes import is_known, seen_again
-from orchestrator.models import Check, Flake, Project
+from orchestrator.models import Check, Flake
 from orchestrator.services import events
 
 RED = ("failure", "timed_out")
@@ -39,7 +39,11 @@ def went_green(*, check: Check, before: str, now: datetime) -> None:
     )
 
 
-def known(*, project: Project, names: Iterable[str], now: datetime) -> set[tuple[str, str]]:
-    """The failures of these checks that are worth one more run, as (name, fingerprint)."""
-    found = Flake.objects.filter(project=project, name__in=list(names))
-    return {(one.name, one.fingerprint) for one in found if is_known(one.weight, last_at=one.last_at, now=now)}
+def known(*, projects: Collection[int], names: Collection[str], now: datetime) -> set[tuple[int, str, str]]:
+    """The failures of these checks that are worth one more run, as (project, name, fingerprint)."""
+    found = Flake.objects.filter(project__in=projects, name__in=names)
+    return {
+        (one.project_id, one.name, one.fingerprint)
+        for one in found
+        if is_known(one.weight, last_at=one.last_at, now=now)
+    }

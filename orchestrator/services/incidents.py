@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+from typing import NamedTuple
 
 from django.db import transaction
+from django.db.models import F, Q
 
-from orchestrator.domain.blame import incident_of
+from orchestrator.domain.blame import Blame, incident_of
 from orchestrator.domain.rules import Priority
-from orchestrator.domain.snapshot import CheckFacts, IncidentFacts, Snapshot
+from orchestrator.domain.snapshot import CheckFacts, Snapshot
 from orchestrator.domain.triggers import blame_of
 from orchestrator.models import BaseCheck, Check, Incident, Project, PullRequest, Task
 from orchestrator.services import events, notices
@@ -22,76 +25,138 @@ WINDOW = timedelta(days=1)  # in which they began to
 GREEN = ("success", "neutral", "skipped")
 
 
-def notice(*, task: Task, snapshot: Snapshot, now: datetime) -> bool:
-    """Open the incidents that the failures of this task show, and end those that it shows to be over. True: there is something new to be
-    decided on. In the transaction that decides, under the task's lock; a constraint keeps two tasks from opening the same one twice."""
-    pull = snapshot.pull
-    if pull is None or pull.state != "open":
-        return False
-    changed = _mended_here(task, snapshot, now=now)
-    found = blame_of(snapshot)
-    if found is None:
-        return changed
-    for check in found.inherited:
-        changed = _met(task, check, [pull.number], on_base=True, now=now) or changed
-    known = {check.name: incident_of(check, pull) for check in found.own}
-    counted = [check for check in found.own if check.fingerprint and not _of_base(known[check.name])] + [*found.shared]
-    alike = failing_alike(project=task.project, failures={(one.name, one.fingerprint) for one in counted}, now=now)
-    for check in counted:
-        numbers = alike.get((check.name, check.fingerprint), [])
-        if len(numbers) >= MANY:
-            changed = _met(task, check, numbers, on_base=False, now=now) or changed
+def notice(looks: Mapping[Task, Snapshot], *, now: datetime) -> bool:
+    """Open the incidents that the failures of these tasks show, and end those that they show to be over. True: there is something new to be
+    decided on. In the transaction that decides, under the tasks' locks; a constraint keeps two tasks from opening the same one twice."""
+    open_now = {task: snapshot for task, snapshot in looks.items() if snapshot.pull and snapshot.pull.state == "open"}
+    changed = _mended(open_now, now=now)
+    failing = {task: found for task, snapshot in open_now.items() if (found := blame_of(snapshot)) is not None}
+    alike = _alike({task: _counted(open_now[task], found) for task, found in failing.items()}, now=now)
+    met: dict[_Failure, _Met] = {}
+    for task, found in failing.items():
+        for check in found.inherited:
+            known = met.setdefault(_Failure.of(task, check), _Met(task=task, check=check, on_base=True))
+            known.numbers.add(_number(open_now[task]))
+        for check in _counted(open_now[task], found):
+            numbers = alike.get(_Failure.of(task, check), ())
+            if len(numbers) >= MANY:
+                known = met.setdefault(_Failure.of(task, check), _Met(task=task, check=check, on_base=False))
+                known.numbers.update(numbers)
+    for _, one in sorted(met.items(), key=lambda item: item[0]):  # everybody locks them in this order
+        changed = _met(one, now=now) or changed
     return changed
 
 
-def _of_base(incident: IncidentFacts | None) -> bool:
-    return incident is not None and incident.on_base
+def _number(snapshot: Snapshot) -> int:
+    return snapshot.pull.number if snapshot.pull is not None else 0
 
 
-def failing_alike(
-    *, project: Project, failures: Collection[tuple[str, str]], now: datetime
-) -> dict[tuple[str, str], list[int]]:
-    """For each of these failures, as (name, fingerprint), the numbers of the open pull requests on whose head the check fails like this,
-    and has begun to since the last such incident was over."""
+def _counted(snapshot: Snapshot, found: Blame) -> list[CheckFacts]:
+    """The failures of which many alike are everybody's: those that the base is not known to have."""
+    pull = snapshot.pull
+    if pull is None:
+        return []
+    own = [check for check in found.own if not ((known := incident_of(check, pull)) is not None and known.on_base)]
+    return [check for check in (*own, *found.shared) if check.fingerprint]
+
+
+class _Failure(NamedTuple):
+    project: int
+    name: str
+    fingerprint: str
+
+    @classmethod
+    def of(cls, task: Task, check: CheckFacts) -> _Failure:
+        return cls(task.project_id, check.name, check.fingerprint)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Met:
+    """A failure that is more than one pull request's, and those of this look that have it."""
+
+    task: Task
+    check: CheckFacts
+    on_base: bool
+    numbers: set[int] = field(default_factory=set)
+
+
+def _alike(counted: Mapping[Task, Iterable[CheckFacts]], *, now: datetime) -> dict[_Failure, list[int]]:
+    return failing_alike({_Failure.of(task, check) for task, checks in counted.items() for check in checks}, now=now)
+
+
+def failing_alike(failures: Collection[tuple[int, str, str]], *, now: datetime) -> dict[_Failure, list[int]]:
+    """For each of these failures, as (project, name, fingerprint), the numbers of the open pull requests on whose head the check fails like
+    this, and has begun to since the last such incident was over. Fewer than `MANY` need not be the newest runs."""
     if not failures:
         return {}
-    names = {name for name, _ in failures}
-    over = Incident.objects.filter(project=project, check_name__in=names, resolved_at__isnull=False)
-    since = {
-        (name, mark): last
-        for name, mark, last in over.order_by("resolved_at").values_list("check_name", "fingerprint", "resolved_at")
-        if last is not None
+    of = {"name__in": {name for _, name, _ in failures}, "fingerprint__in": {mark for _, _, mark in failures}}
+    heads = Q(pull_request__project__in={project for project, _, _ in failures}) & Q(
+        pull_request__state="open", pull_request__task__outcome="", head_sha=F("pull_request__head_sha")
+    )
+    red = Check.objects.filter(heads, status="completed", **of).exclude(conclusion__in=GREEN)
+    runs = red.select_related("pull_request").defer("failing_log", "pull_request__body").order_by("n")
+    found: dict[_Failure, dict[int, Check]] = {}
+    for run in runs:
+        failure = _Failure(run.pull_request.project_id, run.name, run.fingerprint)
+        if failure in failures:
+            found.setdefault(failure, {})[run.pull_request_id] = run
+    many = {failure: known for failure, known in found.items() if len(known) >= MANY}
+    since, newer = _over(many), _overtaken(many)
+    return {
+        failure: [
+            run.pull_request.number
+            for run in known.values()
+            if run.pk not in newer and (run.completed_at or now) > max(now - WINDOW, since.get(failure, now - WINDOW))
+        ]
+        for failure, known in many.items()
     }
-    heads = {pull.pk: pull for pull in PullRequest.objects.filter(project=project, state="open", task__outcome="")}
-    runs = Check.objects.filter(pull_request__in=heads, name__in=names).defer("failing_log").order_by("n")
-    newest = {
-        (run.pull_request_id, run.name): run for run in runs if run.head_sha == heads[run.pull_request_id].head_sha
-    }
-    found: dict[tuple[str, str], list[int]] = {}
-    for (pk, name), run in newest.items():
-        failure = (name, run.fingerprint)
-        red = run.status == "completed" and run.conclusion not in GREEN
-        if (
-            red
-            and failure in failures
-            and (run.completed_at or now) > max(now - WINDOW, since.get(failure, now - WINDOW))
-        ):
-            found.setdefault(failure, []).append(heads[pk].number)
-    return found
 
 
-def _met(task: Task, check: CheckFacts, numbers: Iterable[int], *, on_base: bool, now: datetime) -> bool:
+def _over(failures: Collection[_Failure]) -> dict[_Failure, datetime]:
+    """When the last incident of each was over."""
+    if not failures:
+        return {}
+    rows = Incident.objects.filter(
+        project__in={one.project for one in failures},
+        check_name__in={one.name for one in failures},
+        resolved_at__isnull=False,
+    )
+    columns = rows.order_by("resolved_at").values_list("project", "check_name", "fingerprint", "resolved_at")
+    return {_Failure(project, name, mark): at for project, name, mark, at in columns if at is not None}
+
+
+def _overtaken(failures: Mapping[_Failure, Mapping[int, Check]]) -> set[int]:
+    """The runs after which the same check ran at the same head once more."""
+    runs = [run for known in failures.values() for run in known.values()]
+    if not runs:
+        return set()
+    rows = Check.objects.filter(
+        pull_request__in={run.pull_request_id for run in runs}, name__in={one.name for one in failures}
+    )
+    last: dict[tuple[int, str, str], int] = {}
+    for pull, name, head, n in rows.values_list("pull_request", "name", "head_sha", "n"):
+        last[pull, name, head] = max(n, last.get((pull, name, head), 0))
+    return {run.pk for run in runs if run.n < last[run.pull_request_id, run.name, run.head_sha]}
+
+
+def _met(met: _Met, *, now: datetime) -> bool:
+    check = met.check
     incident, created = Incident.objects.get_or_create(
-        project=task.project,
+        project=met.task.project,
         check_name=check.name,
         fingerprint=check.fingerprint,
         resolved_at__isnull=True,
-        defaults={"headline": check.headline, "on_base": on_base, "pulls": sorted(numbers), "opened_at": now},
+        defaults={
+            "headline": check.headline,
+            "on_base": met.on_base,
+            "pulls": sorted(met.numbers),
+            "opened_at": now,
+        },
     )
     if created:
         _tell(incident, now=now)
         return True
-    joined = sorted({*incident.pulls, *numbers})
+    joined = sorted({*incident.pulls, *met.numbers})
     if joined == incident.pulls:
         return False
     Incident.objects.filter(pk=incident.pk).update(pulls=joined)
@@ -124,20 +189,29 @@ def _told_already(incident: Incident, *, now: datetime) -> bool:
 # --- How it ends --------------------------------------------------------------------------------------------------------------------------
 
 
-def _mended_here(task: Task, snapshot: Snapshot, *, now: datetime) -> bool:
-    """A check that is green on a pull request which had the failure."""
-    pull = snapshot.pull
-    green = {check.name for check in pull.checks if check.conclusion in GREEN} if pull is not None else set()
-    if pull is None or not green:
+def _mended(looks: Mapping[Task, Snapshot], *, now: datetime) -> bool:
+    """Checks that are green on a pull request which had the failure."""
+    if not looks:
         return False
-    over = [
-        incident
-        for incident in Incident.objects.unresolved().filter(project=task.project, check_name__in=green, on_base=False)
-        if pull.number in incident.pulls
-    ]
-    for incident in over:
-        _end(incident, resolution=f"it is green on !{pull.number}", now=now)
-    return bool(over)
+    standing = Incident.objects.unresolved().filter(on_base=False, project__in={task.project_id for task in looks})
+    ended = False
+    for incident in standing.select_related("project").order_by("project", "check_name", "fingerprint"):
+        numbers = [
+            _number(snapshot)
+            for task, snapshot in looks.items()
+            if task.project_id == incident.project_id and _green(snapshot, incident)
+        ]
+        if numbers:
+            _end(incident, resolution=f"it is green on !{min(numbers)}", now=now)
+            ended = True
+    return ended
+
+
+def _green(snapshot: Snapshot, incident: Incident) -> bool:
+    pull = snapshot.pull
+    if pull is None or pull.number not in incident.pulls:
+        return False
+    return any(check.name == incident.check_name and check.conclusion in GREEN for check in pull.checks)
 
 
 def green_on_base(*, project: Project, name: str, sha: str, now: datetime) -> None:
@@ -151,9 +225,7 @@ def end_forgotten(*, now: datetime) -> int:
     """Incidents that no open pull request has any more."""
     ended = 0
     for incident in Incident.objects.unresolved().select_related("project"):
-        failure = (incident.check_name, incident.fingerprint)
-        still = failing_alike(project=incident.project, failures={failure}, now=now)
-        if not still and now - incident.opened_at > timedelta(minutes=1) and not _any_red(incident):
+        if now - incident.opened_at > timedelta(minutes=1) and not _any_red(incident):
             _end(incident, resolution="no open pull request fails like this any more", now=now)
             ended += 1
     return ended

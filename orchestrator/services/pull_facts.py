@@ -12,6 +12,7 @@ from django.db.models import F
 from orchestrator.domain.snapshot import CommentFacts, PullFacts, ReviewFacts
 from orchestrator.models import Check, Comment, PullRequest, Review
 from orchestrator.services import failures
+from orchestrator.services.failures import OfHead
 
 Facts = TypeVar("Facts")
 
@@ -21,21 +22,13 @@ def facts_of_pulls(pulls: dict[int, PullRequest], current: dict[int, int], *, no
     ids = [pull.pk for pull in pulls.values()]
     checks, reviews = _checks(ids), _reviews(ids)
     comments = _comments({pull.pk: current.get(task) for task, pull in pulls.items()})
-    return {
-        task: _pull(pull, checks[pull.pk], reviews[pull.pk], comments[pull.pk], now=now) for task, pull in pulls.items()
-    }
+    heads = failures.at_heads(pulls.values(), checks, now=now)
+    return {task: _pull(pull, heads[pull.pk], reviews[pull.pk], comments[pull.pk]) for task, pull in pulls.items()}
 
 
 def _pull(
-    pull: PullRequest,
-    runs: Sequence[Check],
-    reviews: Sequence[ReviewFacts],
-    comments: Sequence[CommentFacts],
-    *,
-    now: datetime,
+    pull: PullRequest, head: OfHead, reviews: Sequence[ReviewFacts], comments: Sequence[CommentFacts]
 ) -> PullFacts:
-    newest = {check.name: check for check in runs}
-    checks, base, of_many, attempts = failures.facts(pull, runs, list(newest.values()), now=now)
     return PullFacts(
         number=pull.number,
         url=pull.url,
@@ -46,15 +39,15 @@ def _pull(
         mergeable=pull.mergeable,
         conflict_files=tuple(pull.conflict_files),
         required_checks=tuple(pull.required_checks) if pull.required_checks is not None else None,
-        checks=checks,
+        checks=head.checks,
         reviews=tuple(reviews),
         comments=tuple(comments),
         observed_at=pull.observed_at,
         merged_at=pull.merged_at,
         base_branch=pull.base_branch,
-        base=base,
-        incidents=of_many,
-        attempts=attempts,
+        base=head.base,
+        incidents=head.incidents,
+        attempts=head.attempts,
     )
 
 

@@ -57,8 +57,7 @@ def reconcile_many(*, task_ids: Sequence[int], now: datetime, only_due: bool = F
     if not tasks:
         return
     known = snapshots.take_many(tasks, now=now)
-    noticed = [task for task in tasks if incidents.notice(task=task, snapshot=known[task.pk], now=now)]
-    if noticed:
+    if incidents.notice({task: known[task.pk] for task in tasks}, now=now):
         known = snapshots.take_many(tasks, now=now)
     looks = [_Look(task=task, course=course_of(known[task.pk])) for task in tasks]
     _remember(looks)

@@ -113,7 +113,7 @@ def test_other_failures_and_old_ones_are_none() -> None:
         assert not Incident.objects.exists()
         Check.objects.update(completed_at=timezone.now() - timedelta(days=2))
         see(made[0], ran("200", "failure", head="0" * 40, fingerprint="f9"))
-        assert incidents.failing_alike(project=here.project, failures={("lint", "f2")}, now=timezone.now()) == {}
+        assert incidents.failing_alike({(here.project.pk, "lint", "f2")}, now=timezone.now()) == {}
 
 
 def test_it_ends_where_the_check_turns_green_and_the_one_that_waited_is_told() -> None:
