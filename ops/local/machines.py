@@ -3,7 +3,6 @@
 import re
 import secrets
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from workers.plugins.hosts.ssh.host import SshHost
 from workers.plugins.hosts.ssh.link import host_key_of
 from workers.plugins.hosts.ssh.machine import Machine
 
-ON_THEIR_WAY = 3.0  # seconds in which what a worker began on the machine just before its removal is there
 PATIENCE = 20.0
 SLOTS = 8
 LEAST_SPACE = 200_000_000
@@ -87,8 +85,6 @@ def remove(service: Service, name: str) -> None:
         )
     )
     try:
-        host.forget(timeout=PATIENCE)
-        time.sleep(ON_THEIR_WAY)
         host.forget(timeout=PATIENCE)
     except PortError as error:
         left = f"what we kept there could not be deleted: {error}"

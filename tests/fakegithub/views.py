@@ -225,6 +225,7 @@ class Views:
             head_sha=run.sha,
             status=run.status,
             conclusion=run.conclusion,
+            created_at=run.started_at,
             started_at=run.started_at,
             completed_at=run.completed_at,
             url=f"{self.api}/actions/jobs/{run.id}",

@@ -103,7 +103,7 @@ def test_a_machine_is_added_with_its_key_pinned_shown_and_removed(ao: Shell, spa
 
     assert ao("host", "remove", "spare").stdout == "removed spare\n"
 
-    assert nothing_left(spare)
+    assert nothing_left(spare), spare.inside("sh", "-c", "ls -lAR /home/agent /var/lib | grep -A3 ao-host || :")
     assert "spare" not in ao("host", "list").stdout
 
 
@@ -114,7 +114,7 @@ def test_f25_nobody_there_to_look_at_the_key_is_told_how_to_pin_it(ao: Shell, sp
 
     refused(ao("host", "add", address, "--key", str(spare.key)), f"--fingerprint {shown}", "--yes")
     refused(ao("host", "add", address, "--key", str(spare.key), "--fingerprint", "SHA256:other"), shown, "SHA256:other")
-    assert nothing_left(spare)
+    assert nothing_left(spare), spare.inside("sh", "-c", "ls -lAR /home/agent /var/lib | grep -A3 ao-host || :")
 
     assert ao("host", "add", address, "--key", str(spare.key), "--fingerprint", shown).exit_code == 0
 
@@ -149,7 +149,7 @@ def test_f17_a_machine_without_room_is_refused(ao: Shell, spare: Machine) -> Non
     spare.fill(leave=50_000_000)
 
     refused(ao("host", "add", f"agent@{spare.address}", "--yes", "--key", str(spare.key)), "MB free", "make room")
-    assert nothing_left(spare)
+    assert nothing_left(spare), spare.inside("sh", "-c", "ls -lAR /home/agent /var/lib | grep -A3 ao-host || :")
 
     spare.make_room()
     spare.fill()
@@ -207,4 +207,4 @@ def test_t20_from_a_bare_machine_to_a_first_run_and_back_to_a_bare_machine(spare
         wait_for(lambda: not spare.inside("sh", "-c", "ls /home/agent/.ao-host/*/rooms"), "its room is gone")
         _ao(here, "host", "remove", "spare")
         wait_for(lambda: not spare.processes("sshd: agent"), "it is cut off", seconds=10)
-        assert nothing_left(spare)
+        assert nothing_left(spare), spare.inside("sh", "-c", "ls -lAR /home/agent /var/lib | grep -A3 ao-host || :")

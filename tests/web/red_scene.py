@@ -12,6 +12,7 @@ from orchestrator.models import BaseCheck, Check, Flake, Message, Project, PullR
 from tests.web import scenes
 
 LOGS = Path(__file__).parents[1] / "domain" / "failing_logs"
+NAMES = ("unit", "lint", "types", "browser", "docs")
 SAID = (
     "I made add return the sum of both numbers.",
     "The rounding was wrong: totals are rounded half up now, and the test is adapted.",
@@ -39,13 +40,17 @@ def red(of: PullRequest, name: str, log: str, *, head: str = "", n: int = 1) -> 
 
 def red_task(of: Project) -> Task:
     """Three red heads of one episode; at the newest, four checks fail and one is green."""
+    Project.objects.filter(pk=of.pk).update(scm={"plugin": "github", "requiredChecks": list(NAMES)})
+    of.refresh_from_db()
     task = scenes.task(of, title="Round totals to cents", status=TaskStatus.CI_FAILED, reason="checks failed")
     session = scenes.session(task)
     pull = scenes.pull(task, head="3" * 40)
     unit = (LOGS / "pytest.txt").read_text()
     for n, said in enumerate(SAID, start=1):
         head = f"{n}" * 40
-        scenes.turn(session, n=n, end="finished", head_after=head, published_at=scenes.NOW, last_words=said)
+        scenes.turn(
+            session, n=n, end="finished", ended_at=scenes.NOW, head_after=head, published_at=scenes.NOW, last_words=said
+        )
         red(pull, "unit", unit, head=head)
         if n < len(SAID):
             Message.objects.create(

@@ -45,7 +45,7 @@ def host(row: HostRow, *, home: Path, joined: str) -> Host:
     if row.kind in {HostRow.Kind.LOCAL, HostRow.Kind.WORKER}:
         raise Refused(f"{row} is reached by its own workers and by nobody else", code="reached-elsewhere")
     if row.kind == HostRow.Kind.SSH:
-        return SshHost(machine_of(row), ours=HostRow.objects.filter(pk=row.pk, folder=row.folder).exists)
+        return SshHost(machine_of(row), ours=HostRow.objects.present().filter(pk=row.pk).exists)
     raise Refused(f"hosts of kind {row.kind!r} ({row}) cannot be reached from here", code="unknown-host-kind")
 
 

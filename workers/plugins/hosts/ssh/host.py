@@ -132,15 +132,23 @@ class SshDial:
 
     def __call__(self, *, timeout: float) -> wire.Stream:
         until = time.monotonic() + timeout
+        if not self._ours():
+            raise Refused(f"{self._machine.name} was removed", code="removed")
         for _ in range(TRIES):
-            if not self._ours():
-                raise Refused(f"{self._machine.name} was removed", code="removed")
             stream = self._bridge(until)
             if stream is None:
                 self._install(until)
             elif wire.agreed(stream, version=self._version, stamp=self._stamp, until=until):
-                return stream
+                return self._still_wanted(stream, until)
         raise Unavailable(f"hostkit does not answer on {self._machine.name}")
+
+    def _still_wanted(self, stream: wire.Stream, until: float) -> wire.Stream:
+        """The machine may have been removed while this began something there: then it is taken away again."""
+        if self._ours():
+            return stream
+        stream.close()
+        self.remove(timeout=max(1.0, until - time.monotonic()))
+        raise Refused(f"{self._machine.name} was removed", code="removed")
 
     def remove(self, *, timeout: float) -> None:
         """Delete everything of ours on the machine; its serve sees that and ends."""
