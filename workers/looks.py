@@ -98,7 +98,7 @@ def _look_again_later(
     for seen in found:
         pull = by_number[seen.number]
         spans.setdefault(_span(project, pull, seen, rung=rung, now=now), []).append(pull.pk)
-    quiet = Q(rung_at__isnull=True) | Q(rung_at__lt=now)
+    quiet = Q(rung_at__isnull=True) | Q(rung_at__lte=now)
     for span, ids in spans.items():
         at = watching.next_look(span, now=now, project=project.pk)
         PullRequest.objects.filter(quiet, pk__in=ids, poll_at=held).update(poll_at=at)

@@ -28,7 +28,7 @@ def look_again_after(
     if own:
         return OWN
     if rung and not running and unknown:
-        return HOT if approved else WARM
+        return HOT if approved else IN_PASSING
     if rung:
         return COLD
     if unknown or running or quiet_for < JUST_NOW:

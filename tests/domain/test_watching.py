@@ -6,7 +6,18 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orchestrator.domain.watching import COLD, DISTRUST, HOT, OWN, RUNG_WITHIN, WARM, look_again_after, next_look, rings
+from orchestrator.domain.watching import (
+    COLD,
+    DISTRUST,
+    HOT,
+    IN_PASSING,
+    OWN,
+    RUNG_WITHIN,
+    WARM,
+    look_again_after,
+    next_look,
+    rings,
+)
 
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -38,7 +49,7 @@ def test_what_moves_is_looked_at_most(*, running: bool, unknown: bool, quiet_for
         (False, False, True, COLD),
         (True, True, True, COLD),
         (False, True, True, HOT),
-        (False, True, False, WARM),
+        (False, True, False, IN_PASSING),
     ],
 )
 def test_where_webhooks_ring_only_that_is_looked_for_of_which_they_do_not_tell(
