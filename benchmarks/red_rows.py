@@ -33,6 +33,7 @@ def turn_red(ids: Sequence[int]) -> None:
                 status="completed",
                 conclusion="failure",
                 failing_log="E   assert 1 == 2\n" * 20,
+                fingerprint=f"{pk:x}",
                 completed_at=now,
             )
             for pk in pulls
