@@ -168,6 +168,19 @@ def test_a_clean_up_that_was_given_up_is_shown_to_a_human_once() -> None:
     assert story.now.interruptions[-1].open
 
 
+def test_what_a_session_left_on_its_host_is_told_although_the_task_goes_on_with_a_successor() -> None:
+    given_up = JobFacts(key="end:4", state=JobState.QUARANTINED)
+    story = Story(snapshot(jobs={given_up.key: given_up}))
+    before = decide(snapshot())
+    for _ in range(2):
+        assert story.see().status is before.status
+    assert [asked.cause for asked in story.asked] == ["job:end:4"]
+    # Once it was taken down after all, nobody is asked any more.
+    story.settle("end:4", JobState.DONE)
+    story.see()
+    assert not story.now.interruptions[-1].open
+
+
 def test_a_branch_that_somebody_moved_after_the_merge_is_theirs() -> None:
     story = Story(snapshot())
     story.see(pull=replace(READY, state="merged"))
