@@ -32,6 +32,7 @@ def server(home: Home, account: Account) -> Server:
         log=home.logs / "valkey.log",
         stop_signal=signal.SIGTERM,
         ready=lambda: broker_answers(path),
+        lock=home.run / "valkey.lock",
     )
 
 

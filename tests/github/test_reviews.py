@@ -19,7 +19,9 @@ MORE = "echo more $AO_TURN >> README; git commit -qam 'Answer the review'"
 def answering(first: str, second: str) -> str:
     """An agent that commits and answers the first thread that it is told of in one way and the second in another."""
     line = f'{{\\"type\\": \\"message\\", \\"text\\": \\"Done.\\\\n- thread $1: {first}\\\\n- thread $2: {second}\\"}}'
-    then = f'set -- $(echo "$P" | grep -o "thread PRRT_[0-9]*" | cut -d" " -f2 | sort -u); {MORE}; echo "{line}"'
+    then = (
+        f'set -- $(echo "$P" | grep -o "thread PRRT_[0-9]*" | cut -d" " -f2 | sort -u); {MORE}; printf "%s\\n" "{line}"'
+    )
     return f'P=$(cat); echo "$P"\ncase $AO_TURN in\n1) {FIX} ;;\n*) {then} ;;\nesac'
 
 

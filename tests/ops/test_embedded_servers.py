@@ -17,7 +17,7 @@ import pytest
 import redis
 from django.conf import settings
 
-from ops.local import binaries, servers
+from ops.local import binaries, server, servers, valkey
 from ops.local import home as homes
 from ops.local.errors import CannotRun
 from ops.local.home import Home
@@ -129,6 +129,27 @@ def test_the_servers_die_with_a_killed_supervisor_and_the_next_start_has_everyth
         finally:
             again.stop()
     until(lambda: not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children))
+
+
+def test_a_valkey_that_is_slow_to_end_takes_nothing_from_its_successor(
+    home: Home, pair: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = pair.valkey.process
+    assert first is not None
+    first.send_signal(signal.SIGSTOP)
+    first.terminate()  # as when its supervisor was killed; it will hear of it and remove its socket later
+    successor = valkey.server(home, pair.valkey.account)
+    monkeypatch.setattr(server, "PREDECESSOR_SECONDS", 0.2)
+    with pytest.raises(CannotRun, match="an earlier Valkey still runs"):
+        successor.launch()
+    monkeypatch.undo()
+    first.send_signal(signal.SIGCONT)
+    try:
+        successor.launch()
+        successor.wait()
+        assert first.poll() is not None
+    finally:
+        successor.stop()
 
 
 def test_a_start_that_was_killed_while_it_made_the_database_leaves_nothing_in_the_way(home: Home) -> None:

@@ -38,11 +38,11 @@ def test_files_as_teams_have_them_are_accepted(name: str) -> None:
 
 def test_the_examples_of_the_readme_are_accepted() -> None:
     blocks = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)]
-    whole = [block for block in blocks if block and "projects" in block]
-    parts = [block for block in blocks if block and "projects" not in block]
+    whole = [block for block in blocks if block and {"projects", "defaults"} & block.keys()]
+    parts = [block for block in blocks if block and not {"projects", "defaults"} & block.keys()]
 
-    assert (len(whole), len(parts)) == (1, 3)
-    assert [wrong(block) for block in whole] == [[]]
+    assert (len(whole), len(parts)) == (2, 2)
+    assert [wrong(block) for block in whole] == [[], []]
     assert [wrong({"projects": {"my-app": block}}) for block in parts] == [[], []]
 
 
