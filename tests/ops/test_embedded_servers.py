@@ -93,8 +93,8 @@ def test_as_root_the_servers_run_as_an_account_that_is_not_root(pair: Servers) -
 
 def test_what_was_committed_survives_kill_9_of_both_and_they_are_started_again(pair: Servers) -> None:
     write(pair, 1)
-    for server in (pair.postgres, pair.valkey):
-        os.kill(process_of(server).pid, signal.SIGKILL)
+    for one in (pair.postgres, pair.valkey):
+        os.kill(process_of(one).pid, signal.SIGKILL)
     until(lambda: not pair.postgres.running and not pair.valkey.running)
     assert pair.tend() == ["Postgres", "Valkey"]
     assert written(pair) == [1]

@@ -83,13 +83,14 @@ class Watch:
         return all(conclusions.get(name) == "success" for name in self.world.forge.names)
 
     def check_deadlines(self, task: TaskRow) -> None:
-        """An escalation that is due is there within a minute."""
+        """An escalation that is due is there within a minute. A person's retry begins a new episode, with a time of its own."""
         if task.outcome is not None or task.cancel_requested_at is not None:
             return
         late = [
             memory.trigger
             for memory in task.memory.values()
             if memory.held
+            and memory.attempt >= task.attempt
             and memory.deadline_at is not None
             and self.world.now > seconds(memory.deadline_at) + 60
             and memory.trigger is not Trigger.AGENT_IDLE
