@@ -85,8 +85,8 @@ def _alike(counted: Mapping[Task, Iterable[CheckFacts]], *, now: datetime) -> di
 
 
 def failing_alike(failures: Collection[tuple[int, str, str]], *, now: datetime) -> dict[_Failure, list[int]]:
-    """For each of these failures, as (project, name, fingerprint), the numbers of the open pull requests on whose head the check fails like
-    this, and has begun to since the last such incident was over. Fewer than `MANY` need not be the newest runs."""
+    """Of these failures, as (project, name, fingerprint), those that at least `MANY` open pull requests show at their heads, each with the
+    numbers of those whose newest run fails like this and has begun to since the last such incident was over."""
     if not failures:
         return {}
     of = {"name__in": {name for _, name, _ in failures}, "fingerprint__in": {mark for _, _, mark in failures}}
