@@ -36,6 +36,7 @@ class Blame:
     """The failed checks of a head by whose they are. `waits`: what is waited for before the agent is told of any of them, in words; `asks`:
     what finds it out."""
 
+    occasion: str  # these failures at this head
     own: tuple[CheckFacts, ...]
     inherited: tuple[CheckFacts, ...] = ()
     shared: tuple[CheckFacts, ...] = ()
@@ -50,9 +51,11 @@ def blame(snapshot: Snapshot, pull: PullFacts, failed: tuple[CheckFacts, ...], *
     shared = tuple(check for check in failed if check not in inherited and _waited_on(incident_of(check, pull)))
     own = tuple(check for check in failed if check not in inherited and check not in shared)
     if not own:
-        return Blame(own=(), inherited=inherited, shared=shared, waits=_waits_for(inherited, shared, pull))
+        waits = _waits_for(inherited, shared, pull)
+        return Blame(occasion=occasion, own=(), inherited=inherited, shared=shared, waits=waits)
     # A flake is run again before the base is asked: it may fail there too, once, and would hold everybody up as if it were inherited.
-    found = _rerun_first(Blame(own=own, inherited=inherited, shared=shared), snapshot, pull, occasion)
+    told = Blame(occasion=occasion, own=own, inherited=inherited, shared=shared)
+    found = _rerun_first(told, snapshot, pull)
     asks = () if found.asks else tuple(_asked_of_base(own, snapshot, pull))
     if not asks:
         return found
@@ -82,8 +85,11 @@ def marks(check: CheckFacts, found: Blame) -> str:
 
 def about_it(task: TaskFacts, check: CheckFacts) -> bool:
     """Whether the task is about this failure: then it is this agent's to fix, although the base branch has it, too."""
-    named = re.search(rf"(?<!\w){re.escape(check.name)}(?!\w)", task.title, re.IGNORECASE) is not None
-    return _ABOUT.search(task.title) is not None or (named and _MENDS.search(task.title) is not None)
+    if _ABOUT.search(task.title) is not None:
+        return True
+    if _MENDS.search(task.title) is None:
+        return False
+    return re.search(rf"(?<!\w){re.escape(check.name)}(?!\w)", task.title, re.IGNORECASE) is not None
 
 
 def _inherited(check: CheckFacts, snapshot: Snapshot, pull: PullFacts) -> bool:
@@ -185,18 +191,16 @@ def _listed(names: Iterable[str]) -> str:
 # --- Flakes -------------------------------------------------------------------------------------------------------------------------------
 
 
-def _rerun_first(found: Blame, snapshot: Snapshot, pull: PullFacts, occasion: str) -> Blame:
+def _rerun_first(found: Blame, snapshot: Snapshot, pull: PullFacts) -> Blame:
     """Failures that are all known to go away are run again, once, before the agent is told."""
     if not all(check.flaky and check.reds <= 1 for check in found.own):
         return found
-    again = reruns(found.own, snapshot, pull, occasion=occasion)
+    again = reruns(found.own, snapshot, pull, occasion=found.occasion)
     stands = [_stands(snapshot.jobs.get(action.key), snapshot) for action in again]
     if not again or not all(one for one, _ in stands):
         return found
-    return Blame(
-        own=found.own,
-        inherited=found.inherited,
-        shared=found.shared,
+    return replace(
+        found,
         waits=f"known to be flaky, run once more: {_listed(check.name for check in found.own)}",
         asks=tuple(again),
         look_again_at=min((until for _, until in stands if until is not None), default=None),

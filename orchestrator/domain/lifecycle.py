@@ -40,7 +40,7 @@ from orchestrator.domain.continuing import (
 from orchestrator.domain.issues import Standing
 from orchestrator.domain.progress import progress_of
 from orchestrator.domain.prompts import resume_words
-from orchestrator.domain.reactions import LOST_RACE, Reacted, merges, react
+from orchestrator.domain.reactions import LOST_RACE, Reacted, has_nothing_to_say, merges, react
 from orchestrator.domain.reasons import Reason
 from orchestrator.domain.rules import Priority, Trigger
 from orchestrator.domain.snapshot import (
@@ -53,8 +53,8 @@ from orchestrator.domain.snapshot import (
     Snapshot,
     TurnEnd,
     TurnFacts,
-    jobs_of,
     undelivered,
+    unfinished_jobs,
 )
 from orchestrator.domain.standing import status_of
 from orchestrator.domain.status import Outcome, TaskStatus
@@ -99,7 +99,8 @@ def decide(snapshot: Snapshot) -> Decision:
     if outcome is not None:
         return _wind_down(snapshot, outcome)
     held = held_triggers(snapshot)
-    reacted = [] if snapshot.task.cancel_requested_at else [react(one, snapshot) for one in held]
+    heeded = held if snapshot.task.cancel_requested_at is None else ()
+    reacted = [react(one, snapshot) for one in heeded if not has_nothing_to_say(one, snapshot)]
     actions = [*_progress(snapshot), *(action for one in reacted for action in one.actions)]
     blocked = _blocking_job(snapshot, actions)
     if blocked is not None:
@@ -117,6 +118,7 @@ def decide(snapshot: Snapshot) -> Decision:
         actions=tuple(actions),
         wake_at=_earliest(
             [
+                *(one.look_again_at for one in heeded),
                 *(one.wake_at for one in reacted),
                 _host_deadline(snapshot),
                 called_at(waits, snapshot),
@@ -167,7 +169,7 @@ def _under_way(snapshot: Snapshot, prefix: str) -> bool:
     """Such a job may have been carried out already: it is claimed, or was and is to be claimed again."""
     return any(
         job.state is JobState.CLAIMED or (job.state is JobState.PROMISED and job.attempts > 0)
-        for job in jobs_of(snapshot, prefix)
+        for job in unfinished_jobs(snapshot, prefix)
     )
 
 
@@ -340,7 +342,7 @@ def _left_on_hosts(snapshot: Snapshot, actions: Iterable[Action]) -> list[Action
     """A session that could not be taken down keeps its workspace on its host. The task goes on with a successor and needs it no more, so
     nothing else asks for it: people are told."""
     told = _causes(actions)
-    asked = [_ask_about(job) for job in jobs_of(snapshot, "end:") if job.state in _LEFT]
+    asked = [_ask_about(job) for job in unfinished_jobs(snapshot, "end:") if job.state in _LEFT]
     return [one for one in asked if one.cause not in told]
 
 

@@ -64,13 +64,16 @@ def _failed(snapshot: Snapshot, before: Progress) -> int:
 
 def stall_of(snapshot: Snapshot, progress: Progress) -> Stall:
     """The turns that began since the last progress, and since a person last said something: what people ask for is no lack of progress."""
-    said_at = [message.created_at for message in snapshot.messages if message.by_a_person]
-    since = max([progress.at, *said_at])
-    turns = [turn for turn in snapshot.turns if turn.began_at >= since]
+    turns = [turn for turn in snapshot.turns if turn.began_at >= progress.at]
+    if turns:
+        said_at = max([message.created_at for message in snapshot.messages if message.by_a_person], default=progress.at)
+        turns = [turn for turn in turns if turn.began_at >= said_at]
     return Stall(turns=len(turns), used=_sum(turns), running=any(turn.running for turn in turns))
 
 
 def _sum(turns: Sequence[TurnUse]) -> Used:
+    if not turns:
+        return Used()
     return Used(
         cost=sum((turn.used.cost for turn in turns), Decimal(0)),
         tokens=sum(turn.used.tokens for turn in turns),

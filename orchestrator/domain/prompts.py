@@ -29,6 +29,8 @@ _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[
 
 def plain(text: str) -> str:
     """Text without terminal sequences, control characters and characters that hide or reorder what people see."""
+    if text.isascii() and text.isprintable():
+        return text
     return _UNSEEN.sub("", _ANSI.sub("", text.replace("\r\n", "\n")))
 
 

@@ -22,7 +22,15 @@ from orchestrator.domain.durations import format_duration
 from orchestrator.domain.prompts import allowed_words, one_line, resume_words, words_for
 from orchestrator.domain.reasons import Reason, seen_in, unjudged
 from orchestrator.domain.rules import Priority, Reply, Rule, Trigger
-from orchestrator.domain.snapshot import JobState, Memory, PullFacts, Snapshot, standing_questions, told_by
+from orchestrator.domain.snapshot import (
+    JobState,
+    Memory,
+    PullFacts,
+    Snapshot,
+    standing_questions,
+    told_by,
+    unfinished_jobs,
+)
 from orchestrator.domain.triggers import (
     Held,
     Hold,
@@ -84,6 +92,16 @@ def react(held: Held, snapshot: Snapshot) -> Reacted:
             times = [at for at in (answer.wake_at, held.look_again_at) if at is not None]
             actions = (*answer.actions, *_gone(held, snapshot, memory))
             return replace(answer, actions=actions, wake_at=min(times, default=None))
+
+
+def has_nothing_to_say(held: Held, snapshot: Snapshot) -> bool:
+    """It does not hold, and nothing is left of a time when it did: reacting to it would change nothing."""
+    if held.hold is not Hold.CLEAR or held.trigger in standing_questions(snapshot):
+        return False
+    known = snapshot.memory.get(held.trigger)
+    if known is None:
+        return not told_by(snapshot, held.trigger)
+    return _forgotten(known) is known
 
 
 def _gone(held: Held, snapshot: Snapshot, memory: Memory) -> tuple[Action, ...]:
@@ -362,11 +380,8 @@ def merges(held: Held, snapshot: Snapshot) -> Iterator[Merge]:
         return
     lost = min(_races_lost(snapshot, pull), RACES)
     merge = Merge(head_sha=pull.head_sha, occasion=f"{held.occasion}.{lost}" if lost else held.occasion)
-    on_their_way = {
-        key
-        for key, job in snapshot.jobs.items()
-        if key.startswith(f"merge:{pull.head_sha}:") and job.state in {JobState.PROMISED, JobState.CLAIMED}
-    }
+    begun = unfinished_jobs(snapshot, f"merge:{pull.head_sha}:")
+    on_their_way = {job.key for job in begun if job.state in {JobState.PROMISED, JobState.CLAIMED}}
     if on_their_way <= {key_of(merge)}:
         yield merge
 
@@ -377,7 +392,6 @@ def _races_lost(snapshot: Snapshot, pull: PullFacts) -> int:
         job.state is JobState.REFUSED
         and job.code in LOST_RACE
         and (job.settled_at is None or job.settled_at < pull.observed_at)
-        and key.split(":")[2].split(".")[2] == str(snapshot.task.attempt)
-        for key, job in snapshot.jobs.items()
-        if key.startswith(f"merge:{pull.head_sha}:")
+        and job.key.split(":")[2].split(".")[2] == str(snapshot.task.attempt)
+        for job in unfinished_jobs(snapshot, f"merge:{pull.head_sha}:")
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import wraps
-from typing import TypeVar, cast
+from typing import Any, TypeVar
 
 from orchestrator.domain.budgets import BudgetFacts, Used
 from orchestrator.domain.issues import Standing
@@ -325,7 +325,7 @@ class _WorkedOut:
     """What was derived from a snapshot, beside its fields: it is no fact, and is neither compared nor recorded."""
 
     __slots__ = ("derived",)
-    derived: dict[object, object]
+    derived: dict[object, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -357,9 +357,11 @@ def once(derive: Callable[[Snapshot], Derived]) -> Callable[[Snapshot], Derived]
     @wraps(derive)
     def known(snapshot: Snapshot) -> Derived:
         derived = snapshot.derived
-        if derive not in derived:
-            derived[derive] = derive(snapshot)
-        return cast(Derived, derived[derive])
+        if derive in derived:
+            found: Derived = derived[derive]
+            return found
+        found = derived[derive] = derive(snapshot)
+        return found
 
     return known
 
@@ -377,10 +379,15 @@ def told_by(snapshot: Snapshot, trigger: Trigger) -> Sequence[MessageFacts]:
     return _told(snapshot).get(trigger, ())
 
 
-def jobs_of(snapshot: Snapshot, prefix: str) -> Sequence[JobFacts]:
-    """The jobs whose keys begin so."""
-    length = len(prefix)
-    return [job for key, job in snapshot.jobs.items() if key[:length] == prefix]
+@once
+def _unfinished(snapshot: Snapshot) -> Sequence[JobFacts]:
+    done = JobState.DONE
+    return [job for job in snapshot.jobs.values() if job.state is not done]
+
+
+def unfinished_jobs(snapshot: Snapshot, prefix: str) -> Sequence[JobFacts]:
+    """The jobs whose keys begin so and that were not carried out: promised, claimed or given up."""
+    return [job for job in _unfinished(snapshot) if job.key.startswith(prefix)]
 
 
 @once

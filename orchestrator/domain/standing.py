@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from orchestrator.domain.blame import marks
 from orchestrator.domain.continuing import turns_used_up
 from orchestrator.domain.rules import Trigger
 from orchestrator.domain.snapshot import (
@@ -13,11 +12,22 @@ from orchestrator.domain.snapshot import (
     Snapshot,
     TurnEnd,
     TurnFacts,
-    jobs_of,
     undelivered,
+    unfinished_jobs,
 )
 from orchestrator.domain.status import TaskStatus
-from orchestrator.domain.triggers import Held, Hold, asks, at_rest, blame_of, died, held_back, live_turn, stopped
+from orchestrator.domain.triggers import (
+    Held,
+    Hold,
+    asks,
+    at_rest,
+    blame_of,
+    died,
+    failures_of,
+    held_back,
+    live_turn,
+    stopped,
+)
 from orchestrator.domain.verdicts import CI, ci_of, review_of
 from orchestrator.domain.waiting import words_of
 
@@ -128,7 +138,7 @@ def _pull_word(snapshot: Snapshot, holding: Holding) -> Word | None:
     pull = snapshot.pull
     if pull is None or pull.state != "open":
         return None
-    if any(_open(job) for job in jobs_of(snapshot, f"merge:{pull.head_sha}:")):
+    if any(_open(job) for job in unfinished_jobs(snapshot, f"merge:{pull.head_sha}:")):
         return TaskStatus.MERGING, f"{pull.head_sha[:10]} is being merged", ()
     if stopped(snapshot) and _LEFT_UNDONE & holding.keys():
         return TaskStatus.NEEDS_INPUT, _STOPPED, ()
@@ -141,8 +151,7 @@ def _undone_word(snapshot: Snapshot, pull: PullFacts, holding: Holding) -> Word 
     ci = ci_of(snapshot)
     found = blame_of(snapshot)
     if found is not None:
-        evidence = tuple(f"{check.name}: {check.conclusion}{marks(check, found)}" for check in ci.failed)
-        return TaskStatus.CI_FAILED, found.waits or "checks failed", evidence
+        return TaskStatus.CI_FAILED, found.waits or "checks failed", failures_of(snapshot)
     if Trigger.CHANGES_REQUESTED in holding:
         return TaskStatus.CHANGES_REQUESTED, "changes are requested", holding[Trigger.CHANGES_REQUESTED].evidence
     if ci.word is CI.PENDING:

@@ -50,6 +50,9 @@ class Held:
     look_again_at: datetime | None = None
 
 
+_CLEAR = {trigger: Held(trigger=trigger, hold=Hold.CLEAR) for trigger in Trigger}  # most are clear at any time
+
+
 def digest(*parts: object) -> str:
     """A short, stable name for a set of facts."""
     return hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).hexdigest()[:16]
@@ -129,7 +132,7 @@ def _of_the_agent(snapshot: Snapshot) -> tuple[Held, ...]:
     """A session that has ended has no agent: what it asked or did is settled, and its successor starts anew."""
     turn, session = snapshot.turn, snapshot.session
     if turn is None or session is None or session.ended:
-        return tuple(Held(trigger=trigger, hold=Hold.CLEAR) for trigger in AGENT_TRIGGERS)
+        return tuple(_CLEAR[trigger] for trigger in AGENT_TRIGGERS)
     return (
         _agent_needs_input(session, turn),
         _agent_stuck(snapshot, session, turn),
@@ -144,7 +147,7 @@ def _occasion(session: SessionFacts, turn: TurnFacts) -> str:
 
 def _agent_needs_input(session: SessionFacts, turn: TurnFacts) -> Held:
     if turn.request is None or turn.request.answered:
-        return Held(trigger=Trigger.AGENT_NEEDS_INPUT, hold=Hold.CLEAR)
+        return _CLEAR[Trigger.AGENT_NEEDS_INPUT]
     return Held(
         trigger=Trigger.AGENT_NEEDS_INPUT,
         hold=Hold.HELD,
@@ -195,7 +198,7 @@ def _agent_exited(snapshot: Snapshot, session: SessionFacts, turn: TurnFacts) ->
     if turn.end is None:
         return Held(trigger=Trigger.AGENT_EXITED, hold=Hold.OPEN if turn.resumes else Hold.CLEAR)
     if not died(turn):
-        return Held(trigger=Trigger.AGENT_EXITED, hold=Hold.CLEAR)
+        return _CLEAR[Trigger.AGENT_EXITED]
     if turn.resumes < snapshot.policy.resumes:
         return Held(trigger=Trigger.AGENT_EXITED, hold=Hold.OPEN)  # it is resumed first; see lifecycle
     return Held(
@@ -213,10 +216,10 @@ def _agent_idle(snapshot: Snapshot, answering: Iterable[Held]) -> Held:
     if died(turn) or stopped(snapshot) or asks(turn):
         return Held(trigger=Trigger.AGENT_IDLE, hold=Hold.OPEN)
     if turn.produced:
-        return Held(trigger=Trigger.AGENT_IDLE, hold=Hold.CLEAR)
+        return _CLEAR[Trigger.AGENT_IDLE]
     left = [held.trigger for held in answering if held.hold is Hold.HELD and _told(snapshot, held, turn)]
     if not left:
-        return Held(trigger=Trigger.AGENT_IDLE, hold=Hold.CLEAR)
+        return _CLEAR[Trigger.AGENT_IDLE]
     return Held(
         trigger=Trigger.AGENT_IDLE,
         hold=Hold.HELD,
@@ -277,16 +280,23 @@ def blame_of(snapshot: Snapshot) -> Blame | None:
     if pull is None or pull.state != "open":
         return None
     ci = ci_of(snapshot)
-    return blame(snapshot, pull, ci.failed, occasion=_of_failures(pull, ci)) if ci.word is CI.RED else None
+    if ci.word is not CI.RED:
+        return None
+    occasion = f"{pull.head_sha[:16]}.{digest(*sorted(check.id for check in ci.failed))}"
+    return blame(snapshot, pull, ci.failed, occasion=occasion)
 
 
-def _of_failures(pull: PullFacts, ci: CIVerdict) -> str:
-    return f"{pull.head_sha[:16]}.{digest(*sorted(check.id for check in ci.failed))}"
+@once
+def failures_of(snapshot: Snapshot) -> tuple[str, ...]:
+    """The failures at the head of an open pull request, a line each; none while it is not red."""
+    found = blame_of(snapshot)
+    failed = ci_of(snapshot).failed if found is not None else ()
+    return tuple([f"{check.name}: {check.conclusion}{marks(check, found)}" for check in failed if found is not None])
 
 
 def _ci_failed(snapshot: Snapshot, pull: PullFacts, ci: CIVerdict) -> Held:
     if pull.state != "open" or ci.word is CI.GREEN:
-        return Held(trigger=Trigger.CI_FAILED, hold=Hold.CLEAR)
+        return _CLEAR[Trigger.CI_FAILED]
     if ci.word is not CI.RED:
         # A pending build is still the agent's answer to the red one, so it does not clear the memory.
         return Held(trigger=Trigger.CI_FAILED, hold=Hold.OPEN, look_again_at=ci.settles_at)
@@ -301,14 +311,14 @@ def _ci_failed(snapshot: Snapshot, pull: PullFacts, ci: CIVerdict) -> Held:
     return Held(
         trigger=Trigger.CI_FAILED,
         hold=Hold.HELD,
-        occasion=_of_failures(pull, ci),
-        evidence=tuple(f"{check.name}: {check.conclusion}{marks(check, found)}" for check in ci.failed),
+        occasion=found.occasion,
+        evidence=failures_of(snapshot),
     )
 
 
 def _changes_requested(snapshot: Snapshot, pull: PullFacts, review: ReviewVerdict) -> Held:
     if pull.state != "open" or not review.wants_changes:
-        return Held(trigger=Trigger.CHANGES_REQUESTED, hold=Hold.CLEAR)
+        return _CLEAR[Trigger.CHANGES_REQUESTED]
     evidence = tuple(f"{r.author} requested changes" for r in review.objections)
     evidence += tuple(f"{c.author} on {c.path or 'the pull request'}" for c in review.open_comments)
     return _words(snapshot, Trigger.CHANGES_REQUESTED, review.objections, review.open_comments, evidence)
@@ -316,7 +326,7 @@ def _changes_requested(snapshot: Snapshot, pull: PullFacts, review: ReviewVerdic
 
 def _bugbot_comments(snapshot: Snapshot, pull: PullFacts, review: ReviewVerdict) -> Held:
     if pull.state != "open" or not review.bot_comments:
-        return Held(trigger=Trigger.BUGBOT_COMMENTS, hold=Hold.CLEAR)
+        return _CLEAR[Trigger.BUGBOT_COMMENTS]
     evidence = tuple(f"{c.author} on {c.path or 'the pull request'}" for c in review.bot_comments)
     return _words(snapshot, Trigger.BUGBOT_COMMENTS, (), review.bot_comments, evidence)
 
@@ -358,7 +368,7 @@ def _answered(snapshot: Snapshot, trigger: Trigger) -> bool:
 
 def _merge_conflicts(snapshot: Snapshot, pull: PullFacts) -> Held:
     if pull.state != "open" or pull.mergeable is True:
-        return Held(trigger=Trigger.MERGE_CONFLICTS, hold=Hold.CLEAR)
+        return _CLEAR[Trigger.MERGE_CONFLICTS]
     occasion = f"{pull.head_sha[:16]}.{pull.base_sha[:16]}"
     known = any(m.occasion == occasion for m in told_by(snapshot, Trigger.MERGE_CONFLICTS))
     if pull.mergeable is None or (live_turn(snapshot) is not None and not known):
@@ -375,7 +385,7 @@ def _approved_and_green(snapshot: Snapshot, pull: PullFacts, ci: CIVerdict, revi
         and at_rest(snapshot)
     )
     if not ready:
-        return Held(trigger=Trigger.APPROVED_AND_GREEN, hold=Hold.CLEAR)
+        return _CLEAR[Trigger.APPROVED_AND_GREEN]
     approvals = sorted(approval.id for approval in review.approvals)
     return Held(
         trigger=Trigger.APPROVED_AND_GREEN,
@@ -387,7 +397,7 @@ def _approved_and_green(snapshot: Snapshot, pull: PullFacts, ci: CIVerdict, revi
 
 def _pr_closed(snapshot: Snapshot, pull: PullFacts) -> Held:
     if pull.state != "closed" or snapshot.task.cancel_requested_at is not None:
-        return Held(trigger=Trigger.PR_CLOSED, hold=Hold.CLEAR)
+        return _CLEAR[Trigger.PR_CLOSED]
     return Held(
         trigger=Trigger.PR_CLOSED,
         hold=Hold.HELD,

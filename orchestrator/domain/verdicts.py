@@ -56,7 +56,7 @@ def _reported(pull: PullFacts, policy: Policy, *, now: datetime) -> CIVerdict:
 
 
 def _settled(checks: tuple[CheckFacts, ...]) -> CIVerdict:
-    failed = tuple(check for check in checks if check.conclusion not in _PASSING)
+    failed = tuple([check for check in checks if check.conclusion not in _PASSING])
     return CIVerdict(word=CI.RED if failed else CI.GREEN, failed=failed)
 
 
@@ -99,21 +99,21 @@ def review_verdict(pull: PullFacts, policy: Policy) -> ReviewVerdict:
         if review.trusted and not review.bot and review.decision in _DECISIVE:
             last[review.author] = review
     # Whoever changes what they approved with has taken it back until they approve again.
-    approving = (r for r in last.values() if r.decision == "approve" and not r.edits)
-    approvals = tuple(r for r in approving if r.head_sha == pull.head_sha)
-    objections = tuple(r for r in last.values() if r.decision == "request_changes")
-    people = tuple(c for c in pull.comments if c.trusted and not c.bot and not c.ours)
-    open_comments = tuple(c for c in people if not c.resolved)
-    bots = tuple(c for c in pull.comments if c.trusted and c.bot and not c.ours and not c.resolved)
+    approving = [r for r in last.values() if r.decision == "approve" and not r.edits]
+    approvals = tuple([r for r in approving if r.head_sha == pull.head_sha])
+    objections = tuple([r for r in last.values() if r.decision == "request_changes"])
+    unresolved = [c for c in pull.comments if c.trusted and not (c.resolved or c.ours)]
+    open_comments = tuple([c for c in unresolved if not c.bot])
+    strangers = [r for r in pull.reviews if not r.trusted], [c for c in pull.comments if not (c.trusted or c.ours)]
     return ReviewVerdict(
         approved=len(approvals) >= policy.approvals and not objections and not open_comments,
         approvals=approvals,
         objections=objections,
         open_comments=open_comments,
-        untold_reviews=tuple(r for r in objections if not r.told),
-        untold_comments=tuple(c for c in open_comments if not c.told),
-        bot_comments=bots,
-        untrusted=sum(not r.trusted for r in pull.reviews) + sum(not c.trusted and not c.ours for c in pull.comments),
+        untold_reviews=tuple([r for r in objections if not r.told]),
+        untold_comments=tuple([c for c in open_comments if not c.told]),
+        bot_comments=tuple([c for c in unresolved if c.bot]),
+        untrusted=sum(map(len, strangers)),
     )
 
 
