@@ -84,7 +84,7 @@ def forge(mirror: Path, token: str) -> GitHubForge:
 
 def queries_of(numbers: Sequence[int]) -> list[str]:
     """The questions that a look at these pull requests asks."""
-    return [queries.pulls(numbers[at : at + queries.AT_ONCE]) for at in range(0, len(numbers), queries.AT_ONCE)]
+    return [queries.looks((), numbers[at : at + queries.AT_ONCE]) for at in range(0, len(numbers), queries.AT_ONCE)]
 
 
 def open_tasks() -> int:

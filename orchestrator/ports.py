@@ -6,7 +6,7 @@ again later may help and `Refused` when it will not; nothing else crosses a port
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -536,9 +536,15 @@ class SCM(Protocol):
     """The forge of one project. It holds the credentials; nobody else does."""
 
     def observe(
-        self, numbers: Sequence[int], *, for_a_write: bool = False, timeout: float = 30
+        self,
+        numbers: Sequence[int],
+        *,
+        told: Collection[int] | None = None,
+        for_a_write: bool = False,
+        timeout: float = 30,
     ) -> Sequence[PullRequestSeen]:
-        """What the forge says of them by now. A look that belongs to a write may use what the forge's limits keep for writes."""
+        """What the forge says of them by now. `told`: those of which webhooks, which can be relied on, have told something since they were
+        looked at; None: nobody tells anything. A look that belongs to a write may use what the forge's limits keep for writes."""
         ...
 
     def open_pull_request(self, proposal: Proposal, *, timeout: float = 30) -> PullRequestSeen:

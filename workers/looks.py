@@ -39,8 +39,10 @@ def _observe(project: Project, pulls: Sequence[PullRequest], tools: Toolbox) -> 
     held = now + watching.HOT  # whoever comes meanwhile has nothing to do
     PullRequest.objects.filter(pk__in=ids).update(poll_at=held)
     by_number = {pull.number: pull for pull in pulls}
+    rung = deliveries.rings(project=project, now=now)
+    told = [pull.number for pull in pulls if pull.rung_at is not None and pull.rung_at >= pull.observed_at]
     try:
-        found = tools.scm(project).observe(sorted(by_number))
+        found = tools.scm(project).observe(sorted(by_number), told=told if rung else None)
     except LimitReached as error:
         # A little later than those who write, who have waited as long.
         PullRequest.objects.filter(pk__in=ids).update(poll_at=now + error.wait + WRITES_FIRST)
@@ -50,7 +52,7 @@ def _observe(project: Project, pulls: Sequence[PullRequest], tools: Toolbox) -> 
         projects.trouble(project=project, notice=f"{project.shown_remote}: {error}")
         return 0
     forges.answers(project=project)
-    _look_again_later(project, by_number, found, held=held, now=now)
+    _look_again_later(project, by_number, found, rung=rung, held=held, now=now)
     if found and found[0].base_sha != project.base_sha:
         # Before anything is decided on it: an agent that is told of a conflict finds this base in its workspace.
         projects.mirrored(project=project, base_sha=found[0].base_sha, now=now, looked_at=ids)
@@ -89,11 +91,11 @@ def _look_again_later(
     by_number: Mapping[int, PullRequest],
     found: Sequence[PullRequestSeen],
     *,
+    rung: bool,
     held: datetime,
     now: datetime,
 ) -> None:
     """When each is due again. One for which somebody rang while we looked stays due."""
-    rung = deliveries.rings(project=project, now=now)
     spans: dict[timedelta, list[int]] = {}
     for seen in found:
         pull = by_number[seen.number]

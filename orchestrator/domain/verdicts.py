@@ -104,7 +104,8 @@ def review_verdict(pull: PullFacts, policy: Policy) -> ReviewVerdict:
     objections = tuple([r for r in last.values() if r.decision == "request_changes"])
     unresolved = [c for c in pull.comments if c.trusted and not (c.resolved or c.ours)]
     open_comments = tuple([c for c in unresolved if not c.bot])
-    strangers = [r for r in pull.reviews if not r.trusted], [c for c in pull.comments if not (c.trusted or c.ours)]
+    strangers = len([r for r in pull.reviews if not r.trusted])
+    strangers += len([c for c in pull.comments if not (c.trusted or c.ours)])
     return ReviewVerdict(
         approved=len(approvals) >= policy.approvals and not objections and not open_comments,
         approvals=approvals,
@@ -113,7 +114,7 @@ def review_verdict(pull: PullFacts, policy: Policy) -> ReviewVerdict:
         untold_reviews=tuple([r for r in objections if not r.told]),
         untold_comments=tuple([c for c in open_comments if not c.told]),
         bot_comments=tuple([c for c in unresolved if c.bot]),
-        untrusted=sum(map(len, strangers)),
+        untrusted=strangers,
     )
 
 

@@ -10,11 +10,12 @@ from datetime import datetime
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
 
+from orchestrator.domain import watching
 from orchestrator.domain.prompts import one_line, plain
 from orchestrator.domain.snapshot import JobState
-from orchestrator.models import Check, Comment, Job, PullRequest, Review, Task
+from orchestrator.models import Check, Comment, Job, Project, PullRequest, Review, Task
 from orchestrator.ports import CheckSeen, PullRequestSeen, PullState
-from orchestrator.services import events, flakes
+from orchestrator.services import deliveries, events, flakes
 
 
 @transaction.atomic
@@ -26,6 +27,7 @@ def record(*, task: Task, seen: PullRequestSeen, now: datetime) -> PullRequest:
         pull = PullRequest(
             project=task.project, task=task, number=seen.number, title=task.title, head_since=now, observed_at=now
         )
+        pull.poll_at = _looked_at_next(task.project, now=now)
         events.record(kind="pull_request.opened", text=f"pull request !{seen.number} opened", task=task, at=now)
     elif seen.observed_at < pull.observed_at or (pull.state == PullState.MERGED and seen.state != PullState.MERGED):
         return pull  # what was merged stays merged, whatever a slow look still saw
@@ -42,6 +44,13 @@ def record(*, task: Task, seen: PullRequestSeen, now: datetime) -> PullRequest:
         _record_words(pull, seen, now=now)
     Task.objects.filter(pk=task.pk).update(wake_at=now, version=F("version") + 1)
     return pull
+
+
+def _looked_at_next(project: Project, *, now: datetime) -> datetime:
+    """It has just been seen: what the forge does not know yet, and what begins now, is seen with the next look."""
+    if deliveries.rings(project=project, now=now):
+        return watching.next_look(watching.IN_PASSING, now=now, project=project.pk)
+    return now + watching.HOT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

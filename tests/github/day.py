@@ -25,7 +25,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from django.db.models import Min
+from django.db.models import Min, QuerySet
 from django.utils import timezone
 
 from orchestrator import doorbell
@@ -103,6 +103,7 @@ class Day:
     now: datetime = BEGIN
     chance: random.Random = field(default_factory=lambda: random.Random(12))
     rung: bool = False
+    said: Callable[[str], None] = lambda _: None  # hears what each hour cost
     _agenda: list[tuple[datetime, int, Callable[[], None]]] = field(default_factory=list)
     _order: Iterator[int] = field(default_factory=itertools.count)
     _awaited: dict[str, dict[str, datetime]] = field(default_factory=dict)
@@ -130,6 +131,7 @@ class Day:
                 points, calls = self._spent()
                 self.bill.points.append(points - spent)
                 self.bill.calls.append(calls - asked)
+                self.said(f"{hour:%H:%M}: {points - spent} points, {calls - asked} calls")
                 spent, asked, hour = points, calls, hour + timedelta(hours=1)
         self.bill.refused = self.github.quota.refused
         self.bill.unseen = sum(
@@ -323,22 +325,21 @@ class Day:
 
     def _notice(self) -> None:
         """What the rows say by now was seen by now."""
+        mine = [place.project.pk for place in self.places]
         for kind, awaited in self._awaited.items():
-            for name in list(_KNOWN[kind](list(awaited))) if awaited else ():
+            rows, of_project, name_of = _KNOWN[kind]
+            known = rows.filter(**{of_project: mine, f"{name_of}__in": list(awaited)}) if awaited else rows.none()
+            for name in known.values_list(name_of, flat=True):
                 self.bill.late.setdefault(kind, []).append((self.now - awaited.pop(name)).total_seconds())
 
 
-def _ended(names: list[str]) -> Any:
-    ended = Check.objects.filter(external_id__in=names, status="completed")
-    return ended.values_list("external_id", flat=True)
-
-
-_KNOWN: dict[str, Callable[[list[str]], Any]] = {
-    "push": lambda names: PullRequest.objects.filter(head_sha__in=names).values_list("head_sha", flat=True),
-    "red check": _ended,
-    "green suite": _ended,
-    "review": lambda names: Review.objects.filter(external_id__in=names).values_list("external_id", flat=True),
-    "remark": lambda names: Comment.objects.filter(external_id__in=names).values_list("external_id", flat=True),
+_ENDED = Check.objects.filter(status="completed")
+_KNOWN: dict[str, tuple[QuerySet[Any], str, str]] = {
+    "push": (PullRequest.objects.all(), "project__in", "head_sha"),
+    "red check": (_ENDED, "pull_request__project__in", "external_id"),
+    "green suite": (_ENDED, "pull_request__project__in", "external_id"),
+    "review": (Review.objects.all(), "pull_request__project__in", "external_id"),
+    "remark": (Comment.objects.all(), "pull_request__project__in", "external_id"),
 }
 
 
@@ -362,12 +363,21 @@ def _sha(words: str) -> str:
 # --- the scene ---
 
 
-def lived(folder: Path, github: FakeGitHub, *, pulls: int, hours: float, with_webhooks: bool, begin: datetime) -> Bill:
-    """What so many hours of so many open pull requests cost."""
+def lived(
+    folder: Path,
+    github: FakeGitHub,
+    *,
+    pulls: int,
+    hours: float,
+    with_webhooks: bool,
+    begin: datetime,
+    said: Callable[[str], None] = lambda _: None,
+) -> Bill:
+    """What so many hours of so many open pull requests cost; `said` hears it hour by hour."""
     chance, found = random.Random(7), repositories(github, max(1, pulls // EACH))
     with _moved(begin) as day_of:
         places = [_place(folder, one, f"{'rung' if with_webhooks else 'polled'}-{n}") for n, one in enumerate(found)]
-        day = Day(github, places, Bill(pulls), with_webhooks)
+        day = Day(github, places, Bill(pulls), with_webhooks, said=said)
         day_of(day)
         day.now = begin
         for place in places:

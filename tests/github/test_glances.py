@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import pytest
 
 from orchestrator.ports import PullRequestSeen, PullState
 from tests.fakegithub.world import ROBOT, World
 from tests.github.conftest import Scene
-from workers.plugins.scms.github import glances
+from workers.plugins.scms.github import queries
 
 LONG_AGO = "2026-01-05T12:00:00Z"
-MANY = glances.WORTH + 5
+MANY = queries.AT_ONCE + 2  # so that a glance at all of them is cheaper
 
 
 def _many(scene: Scene) -> list[int]:
@@ -32,10 +32,12 @@ def _many(scene: Scene) -> list[int]:
     return numbers
 
 
-def _look(scene: Scene, numbers: list[int]) -> tuple[dict[int, PullRequestSeen], list[str]]:
+def _look(
+    scene: Scene, numbers: list[int], told: Collection[int] | None = None
+) -> tuple[dict[int, PullRequestSeen], list[str]]:
     """What was seen, and the names of the queries that were asked for it."""
     scene.github.queries.clear()
-    seen = {one.number: one for one in scene.forge.observe(numbers)}
+    seen = {one.number: one for one in scene.forge.observe(numbers, told=told)}
     names = [re.findall(r"query (\w+)", query)[0] for query in scene.github.queries]
     return seen, [name for name in names if name != "viewer"]
 
@@ -43,7 +45,7 @@ def _look(scene: Scene, numbers: list[int]) -> tuple[dict[int, PullRequestSeen],
 def test_what_has_not_moved_costs_one_point_and_is_seen_as_before(scene: Scene) -> None:
     numbers = _many(scene)
     first, asked = _look(scene, numbers)
-    assert asked == ["pulls"]
+    assert asked == ["pulls", "pulls"]
     spent = scene.github.quota.points["graphql"]
     again, asked = _look(scene, numbers)
     assert asked == ["glances"]
@@ -118,3 +120,33 @@ def test_a_pull_request_that_waits_for_a_thread_to_be_settled_is_asked_about_at_
     world.resolve(next(iter(world.threads)))
     seen, _ = _look(scene, numbers)
     assert [one.resolved for one in seen[numbers[0]].comments] == [True]
+
+
+def test_where_webhooks_tell_of_threads_a_glance_is_enough_until_one_has(scene: Scene) -> None:
+    numbers = _many(scene)
+    world = scene.github.world
+    world.review("grace", numbers[0], "COMMENTED", "", [("calc.py", 1, "why?")])
+    _look(scene, numbers, told=())
+    assert _look(scene, numbers, told=())[1] == ["glances"]
+    same = world.pulls[numbers[0]].updated_at
+    world.resolve(next(iter(world.threads)))
+    world.pulls[numbers[0]].updated_at = same
+    seen, asked = _look(scene, numbers, told=[numbers[0]])
+    assert asked == ["glancesAndPulls", "threads"]
+    assert [one.resolved for one in seen[numbers[0]].comments] == [True]
+
+
+def test_the_words_of_the_one_of_which_was_told_come_along_with_the_others(scene: Scene) -> None:
+    numbers = _many(scene)[:10]
+    world = scene.github.world
+    for number in numbers[:2]:
+        world.review("grace", number, "COMMENTED", "", [("calc.py", 1, f"why {number}?")])
+    spent = scene.github.quota.points["graphql"]
+    _look(scene, numbers[1:], told=[numbers[1]])
+    seen, asked = _look(scene, numbers[1:], told=[numbers[1]])
+    assert asked == ["glancesAndPulls"]
+    assert [one.body for one in seen[numbers[1]].comments] == [f"why {numbers[1]}?"]
+    assert scene.github.quota.points["graphql"] - spent <= 3  # one of them for who we are
+    seen, asked = _look(scene, numbers, told=[numbers[1]])
+    assert asked == ["glancesAndPulls", "threads"]
+    assert [one.body for one in seen[numbers[0]].comments] == [f"why {numbers[0]}?"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -35,7 +35,12 @@ class Meter:
     points: int = 0
 
     def observe(
-        self, numbers: Sequence[int], *, for_a_write: bool = False, timeout: float = 30
+        self,
+        numbers: Sequence[int],
+        *,
+        told: Collection[int] | None = None,
+        for_a_write: bool = False,
+        timeout: float = 30,
     ) -> list[PullRequestSeen]:
         for start in range(0, len(numbers), queries.AT_ONCE):
             self.calls += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -24,10 +24,15 @@ class LocalForge:
     mirror: Mirror
 
     def observe(
-        self, numbers: Sequence[int], *, for_a_write: bool = False, timeout: float = 30
+        self,
+        numbers: Sequence[int],
+        *,
+        told: Collection[int] | None = None,
+        for_a_write: bool = False,
+        timeout: float = 30,
     ) -> Sequence[PullRequestSeen]:
         """What the remote's branches say of these pull requests. A change merged or a branch pushed by hand is the truth, too."""
-        del for_a_write
+        del told, for_a_write
         at = timezone.now()  # before anything is read: what changes while we look is newer than this look
         base = self.mirror.fetch(self.project.default_branch, timeout=timeout)
         rows = PullRequest.objects.filter(project=self.project, number__in=numbers)

@@ -7,7 +7,7 @@ import os
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -48,14 +48,19 @@ class _Threads:
     KEPT = 2000
 
     def __init__(self) -> None:
-        self._known: OrderedDict[tuple[str, int], tuple[object, Sequence[Mapping[str, Any]]]] = OrderedDict()
+        self._known: OrderedDict[tuple[str, int], tuple[object, bool, Sequence[Mapping[str, Any]]]] = OrderedDict()
 
-    def known(self, key: tuple[str, int], signature: object) -> Sequence[Mapping[str, Any]] | None:
-        found = self._known.get(key)
-        return found[1] if found is not None and found[0] == signature else None
+    def known(
+        self, key: tuple[str, int], node: Mapping[str, Any], *, quiet: bool
+    ) -> Sequence[Mapping[str, Any]] | None:
+        """What is known and still holds. `quiet`: webhooks would have told of more words."""
+        signature, settled, threads = self._known.get(key, (None, False, ()))
+        return threads if signature == _signature(node) and (settled or quiet) else None
 
-    def keep(self, key: tuple[str, int], signature: object, threads: Sequence[Mapping[str, Any]]) -> None:
-        self._known[key] = (signature, threads)
+    def keep(
+        self, key: tuple[str, int], node: Mapping[str, Any], threads: Sequence[Mapping[str, Any]], *, at: datetime
+    ) -> None:
+        self._known[key] = (_signature(node), glances.settled(node, at=at), threads)
         self._known.move_to_end(key)
         while len(self._known) > self.KEPT:
             self._known.popitem(last=False)
@@ -77,42 +82,61 @@ class GitHubForge:
     # --- looking ---
 
     def observe(
-        self, numbers: Sequence[int], *, for_a_write: bool = False, timeout: float = 30
+        self,
+        numbers: Sequence[int],
+        *,
+        told: Collection[int] | None = None,
+        for_a_write: bool = False,
+        timeout: float = 30,
     ) -> Sequence[PullRequestSeen]:
         """One query for up to a hundred pull requests, and one for up to fifty that have moved; the words of threads, the failing logs and
         the conflicting files only where they are new. Looking for its own sake comes after everything else that is asked of GitHub."""
         patient = replace(self, client=replace(self.client, patient=not for_a_write))
-        return patient.look(numbers, Deadline.after(timeout))
+        return patient.look(numbers, Deadline.after(timeout), told=told)
 
-    def look(self, numbers: Sequence[int], deadline: Deadline) -> list[PullRequestSeen]:
+    def look(
+        self, numbers: Sequence[int], deadline: Deadline, *, told: Collection[int] | None = None
+    ) -> list[PullRequestSeen]:
         """As `observe`, for those who are about to change something."""
         at = timezone.now()  # before anything is read: what changes while we look is newer than this look
         found: list[PullRequestSeen] = []
-        for batch, repository in self._answers(numbers, at=at):
-            found += self._seen(batch, repository, deadline, at=at)
+        for batch, repository in self._answers(numbers, told=told, at=at):
+            quiet = set(batch).difference(told) if told is not None else set()
+            found += self._seen(batch, repository, deadline, quiet=quiet, at=at)
         return found
 
-    def _answers(self, numbers: Sequence[int], *, at: datetime) -> Iterator[tuple[Sequence[int], Mapping[str, Any]]]:
-        """All about the pull requests, some at a time. Of many, those that are known are asked about in short first."""
-        known = [number for number in numbers if _GLANCES.holds(self._key(number), at=at)]
-        if len(known) <= glances.WORTH:
-            known = []
-        in_short = _batches(known, queries.GLANCES_AT_ONCE)
-        at_length = _batches([number for number in numbers if number not in set(known)], queries.AT_ONCE)
-        answers = self._together([*map(queries.glances, in_short), *map(queries.pulls, at_length)])
+    def _answers(
+        self, numbers: Sequence[int], *, told: Collection[int] | None, at: datetime
+    ) -> Iterator[tuple[Sequence[int], Mapping[str, Any]]]:
+        """All about the pull requests, some at a time. Of many, those that are known are asked about in short first, where that is cheaper."""
+        known = {number for number in numbers if self._may_glance(number, told, at=at)}
+        asked = _shared_out([n for n in numbers if n in known], [n for n in numbers if n not in known])
+        at_length = _shared_out([], numbers)
+        if len(at_length) < len(asked):
+            asked = at_length
+        ask = partial(queries.looks, first=told or ())
         moved: list[int] = []
-        for batch, answer in zip(in_short, answers, strict=False):
-            whole = {number: self._whole(number, answer[f"p{number}"]) for number in batch}
-            moved += [number for number in batch if whole[number] is None]
+        for (short, long), answer in zip(asked, self._together([ask(*batch) for batch in asked]), strict=True):
+            whole = {number: self._whole(number, answer[f"p{number}"]) for number in short}
+            moved += [number for number in short if whole[number] is None]
             still = {f"p{number}": node for number, node in whole.items() if node is not None}
-            yield [number for number in batch if whole[number] is not None], {**answer, **still}
-        later = _batches(moved, queries.AT_ONCE)
-        answers = [*answers[len(in_short) :], *self._together([queries.pulls(batch) for batch in later])]
-        for batch, answer in zip([*at_length, *later], answers, strict=True):
-            for number in batch:
-                if answer[f"p{number}"] is not None:
-                    _GLANCES.keep(self._key(number), answer[f"p{number}"], at=at)
-            yield batch, answer
+            yield [number for number in short if whole[number] is not None], {**answer, **still}
+            yield self._kept(long, answer, at=at), answer
+        later = _shared_out([], moved)
+        for (_, long), answer in zip(later, self._together([ask(*batch) for batch in later]), strict=True):
+            yield self._kept(long, answer, at=at), answer
+
+    def _kept(self, numbers: Sequence[int], answer: Mapping[str, Any], *, at: datetime) -> Sequence[int]:
+        for number in numbers:
+            if answer[f"p{number}"] is not None:
+                _GLANCES.keep(self._key(number), answer[f"p{number}"], at=at)
+        return numbers
+
+    def _may_glance(self, number: int, told: Collection[int] | None, *, at: datetime) -> bool:
+        """Whether a glance is enough to know all about it: of what webhooks told nothing, nothing else has moved."""
+        if told is not None and number in told:
+            return False
+        return _GLANCES.holds(self._key(number), quiet=told is not None, at=at)
 
     def _whole(self, number: int, glance: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
         return _GLANCES.whole(self._key(number), glance) if glance is not None else None
@@ -126,13 +150,19 @@ class GitHubForge:
         return [ask(asked[0]), *(other.result() for other in others)]
 
     def _seen(
-        self, numbers: Sequence[int], repository: Mapping[str, Any], deadline: Deadline, *, at: datetime
+        self,
+        numbers: Sequence[int],
+        repository: Mapping[str, Any],
+        deadline: Deadline,
+        *,
+        quiet: Collection[int],
+        at: datetime,
     ) -> Iterator[PullRequestSeen]:
         base_sha = self._base(repository, deadline)
         required = people.required_checks(self.client, self.project.default_branch)
         trust = self._trust()
         nodes = {number: node for number in numbers if (node := repository[f"p{number}"]) is not None}
-        threads = self._threads(nodes, at=at)
+        threads = self._threads(nodes, quiet=quiet, at=at)
         checks = {
             number: self._checks(node, deadline) if reading.state(node) is PullState.OPEN else []
             for number, node in nodes.items()
@@ -275,7 +305,7 @@ class GitHubForge:
     # --- threads ---
 
     def _threads(
-        self, nodes: Mapping[int, Mapping[str, Any]], *, at: datetime
+        self, nodes: Mapping[int, Mapping[str, Any]], *, quiet: Collection[int], at: datetime
     ) -> dict[int, Sequence[Mapping[str, Any]]]:
         """The threads with their words, which are asked for where something moved in the pull request."""
         found: dict[int, Sequence[Mapping[str, Any]]] = {}
@@ -284,8 +314,9 @@ class GitHubForge:
             listed = node["reviewThreads"]["nodes"]
             if all("comments" in thread for thread in listed):
                 found[number] = listed
+                _THREADS.keep(self._key(number), node, listed, at=at)
                 continue
-            known = _THREADS.known(self._key(number), _signature(node))
+            known = _THREADS.known(self._key(number), node, quiet=number in quiet)
             if known is not None:
                 found[number] = known
             else:
@@ -297,9 +328,7 @@ class GitHubForge:
                 if thread is not None:
                     fresh[moved[str(thread["id"])]].append(thread)
         for number, threads in fresh.items():
-            if not glances.settled(nodes[number], at=at):
-                continue
-            _THREADS.keep(self._key(number), _signature(nodes[number]), threads)
+            _THREADS.keep(self._key(number), nodes[number], threads, at=at)
         return found | fresh
 
     def _key(self, number: int) -> tuple[str, int]:
@@ -347,12 +376,9 @@ class GitHubForge:
         raise self.client.problem(answer, doing=f"opening a pull request for {proposal.branch} in")
 
     def merge(self, number: int, *, head_sha: str, method: str, message: str, timeout: float = 45) -> str:
-        """Merge by sha, which GitHub itself refuses when the head has moved. Where a queue is demanded the head is put into it, and this
+        """Merge by sha, which GitHub itself refuses when the head has moved, or is merged: then it is looked up. Where a queue is demanded the head is put into it, and this
         is `Unavailable` until the queue has merged it."""
         deadline = Deadline.after(timeout)
-        merged = self._merged(number, head_sha, deadline)
-        if merged:
-            return merged
         title, _, body = message.partition("\n")
         content = {
             "sha": head_sha,
@@ -504,6 +530,14 @@ def _askers_of(_process: int) -> ThreadPoolExecutor:
 def _askers() -> ThreadPoolExecutor:
     """Threads that stay, because each keeps its connection to GitHub. One that forks has its own."""
     return _askers_of(os.getpid())
+
+
+def _shared_out(in_short: Sequence[int], at_length: Sequence[int]) -> list[tuple[Sequence[int], Sequence[int]]]:
+    """So many queries, each as (asked about in short, asked about at length). What is left over of both fits into one."""
+    short, long = _batches(in_short, queries.GLANCES_AT_ONCE), _batches(at_length, queries.AT_ONCE)
+    if short and long and queries.connections(short[-1], long[-1]) <= queries.A_POINT:
+        return [*((one, ()) for one in short[:-1]), *(((), one) for one in long[:-1]), (short[-1], long[-1])]
+    return [*((one, ()) for one in short), *(((), one) for one in long)]
 
 
 def _batches(numbers: Sequence[int], size: int) -> list[Sequence[int]]:

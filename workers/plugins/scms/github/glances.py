@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from workers.plugins.scms.github import reading
 
-WORTH = 25  # pull requests; up to about so many the long question is not dearer than the short one
 # A thread that is opened again by hand shows in nothing that a glance asks for: so soon it is asked at length in any case.
 HELD_FOR = timedelta(hours=1)
 # GitHub writes instants to the second, so what moved just now may move once more and look the same.
@@ -21,31 +21,42 @@ _TAKEN_OVER = ("url", "state", "headRefName", "baseRefName", "mergeable", "merge
 Key = tuple[str, int]  # the repository with its API, and the number
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """A long answer. `shows`: whatever comes next shows in a glance."""
+
+    signature: object
+    at: datetime
+    shows: bool
+    node: str
+
+
 class Glances:
     """The long answers of this process, as text, which is a tenth of the values."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[Key, tuple[object, datetime, str]] = OrderedDict()
+        self._known: OrderedDict[Key, _Known] = OrderedDict()
 
     def keep(self, key: Key, node: Mapping[str, Any], *, at: datetime) -> None:
-        """Remember what was asked at `at`. What moved a moment ago is asked again, and so is what waits for a thread to be settled."""
+        """Remember what was asked at `at`."""
         self._known.pop(key, None)
-        if settled(node, at=at) and all(thread["isResolved"] for thread in node["reviewThreads"]["nodes"]):
-            self._known[key] = (signature(node), at, json.dumps(node))
+        shows = settled(node, at=at) and all(thread["isResolved"] for thread in node["reviewThreads"]["nodes"])
+        self._known[key] = _Known(signature=signature(node), at=at, shows=shows, node=json.dumps(node))
         while len(self._known) > _KEPT:
             self._known.popitem(last=False)
 
-    def holds(self, key: Key, *, at: datetime) -> bool:
-        """Whether a glance is enough to know all about it."""
+    def holds(self, key: Key, *, quiet: bool, at: datetime) -> bool:
+        """Whether a glance is enough to know all about it. Where webhooks would have told of what a glance does not show, and are `quiet`, it
+        is. Elsewhere what moved a moment ago is asked again, and so is what waits for a thread to be settled."""
         found = self._known.get(key)
-        return found is not None and at - found[1] < HELD_FOR
+        return found is not None and at - found.at < HELD_FOR and (quiet or found.shows)
 
     def whole(self, key: Key, glance: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """The long answer that belongs to a glance; None: something has moved."""
         found = self._known.get(key)
-        if found is None or found[0] != signature(glance):
+        if found is None or found.signature != signature(glance):
             return None
-        return {**json.loads(found[2]), **{name: glance[name] for name in _TAKEN_OVER}}
+        return {**json.loads(found.node), **{name: glance[name] for name in _TAKEN_OVER}}
 
 
 def settled(node: Mapping[str, Any], *, at: datetime) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-# Pull requests in one query. GitHub charges by connections, a hundred to a point and rounded: at length a pull request has three, in short one.
+# Pull requests in one query. GitHub charges by connections, a hundred to a point and rounded: at length a pull request has three, in short one,
+# the base branch one, and threads with their words a hundred more.
+A_POINT = 149
 AT_ONCE = 49
 GLANCES_AT_ONCE = 100
 
@@ -30,20 +32,20 @@ fragment pull on PullRequest {
   reviews(last: 100) {
     nodes { fullDatabaseId state body submittedAt author { login __typename } commit { oid } }
   }
-  reviewThreads(first: 100) { nodes { id isResolved path line ...words } }
+  reviewThreads(first: 100) { nodes { id isResolved path line } }
   statusCheckRollup {
     commit { oid }
     contexts(first: 100) { ...counts pageInfo { hasNextPage endCursor } nodes { ...context } }
   }
 }
 """
-# Threads with words are a hundred connections: of one pull request they come along for the same point, of many they are asked for where they are new.
+# Threads with words are a hundred connections: of one pull request they come along, of the others they are asked for where they are new.
+_AND_WORDS = "reviewThreads(first: 100) { nodes { ...words } } "
 _WORDS = """
 fragment words on PullRequestReviewThread {
   comments(last: 50) { nodes { fullDatabaseId body createdAt author { login __typename } } }
 }
 """
-_NO_WORDS = "fragment words on PullRequestReviewThread { __typename }"
 _CONTEXT = """
 fragment context on StatusCheckRollupContext {
   __typename
@@ -124,24 +126,42 @@ mutation reply($thread: ID!, $body: String!) {
 """
 
 
-def pulls(numbers: Sequence[int]) -> str:
-    """The query for all about these pull requests, and for where the base branch stands now: `p1` to `pN`, and `base`."""
-    return _of_pulls(numbers, "pull") + _CARD + _PULL + (_WORDS if len(numbers) == 1 else _NO_WORDS) + _CONTEXT
+def connections(in_short: Sequence[int], at_length: Sequence[int]) -> int:
+    """How many connections `looks` asks for, without the words in threads."""
+    return len(in_short) + 3 * len(at_length) + 1
 
 
-def glances(numbers: Sequence[int]) -> str:
-    """The query that tells whether `pulls` would show anything new, in the same shape."""
-    return _of_pulls(numbers, "glance") + _CARD + _GLANCE + _CONTEXT
-
-
-def _of_pulls(numbers: Sequence[int], fragment: str) -> str:
-    asked = "\n".join(f"    p{number}: pullRequest(number: {int(number)}) {{ ...{fragment} }}" for number in numbers)
+def looks(in_short: Sequence[int], at_length: Sequence[int], *, first: Collection[int] = ()) -> str:
+    """The query for all about some pull requests, for whether that would show anything new of others, in the same shape, and for where the base
+    branch stands now: `p1` to `pN`, and `base`. The words of one come along where that costs nothing: of the only one, or of one in `first`."""
+    likely = at_length if len(at_length) == 1 else [number for number in at_length if number in first]
+    room = connections(in_short, at_length) + 100 <= A_POINT
+    worded = likely[0] if likely and room else None
+    lines = [f"    p{number}: pullRequest(number: {int(number)}) {{ ...glance }}" for number in in_short]
+    lines += [
+        f"    p{number}: pullRequest(number: {int(number)}) {{ ...pull {_AND_WORDS if number == worded else ''}}}"
+        for number in at_length
+    ]
+    asked = "\n".join(lines)
+    parts = [
+        _CARD,
+        _GLANCE if in_short else "",
+        _PULL if at_length else "",
+        _WORDS if worded is not None else "",
+        _CONTEXT,
+    ]
     return f"""
-query {fragment}s($owner: String!, $name: String!, $base: String!) {{
+query {_name(in_short, at_length)}($owner: String!, $name: String!, $base: String!) {{
   repository(owner: $owner, name: $name) {{
     nameWithOwner
     base: ref(qualifiedName: $base) {{ target {{ oid ... on Commit {{ statusCheckRollup {{ contexts(first: 100) {{ nodes {{ ...context }} }} }} }} }} }}
 {asked}
   }}
 }}
-"""
+{"".join(parts)}"""
+
+
+def _name(in_short: Sequence[int], at_length: Sequence[int]) -> str:
+    if in_short and at_length:
+        return "glancesAndPulls"
+    return "glances" if in_short else "pulls"
