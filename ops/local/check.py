@@ -80,7 +80,9 @@ STEPS = (
 )
 
 # A worker that died is not started again: xdist then waits for ever for tests that nobody has.
-_PYTEST = ("-m", "pytest", "-n", "2", "--dist", "loadfile", "--max-worker-restart", "0", "-q")
+# Files keep the order of `tests/conftest.py`, the longest first.
+_SHARED_OUT = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", "--max-worker-restart", "0")
+_PYTEST = ("-m", "pytest", *_SHARED_OUT, "-q")
 WHOLE_SUITE = Step(
     name="pytest",
     words=[*_PYTEST, "--durations", "12", "--ignore", "tests/agents", "--ignore", "tests/e2e"],
