@@ -6,7 +6,7 @@ again later may help and `Refused` when it will not; nothing else crosses a port
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -539,12 +539,12 @@ class SCM(Protocol):
         self,
         numbers: Sequence[int],
         *,
-        told: Collection[int] | None = None,
+        told: Mapping[int, datetime | None] | None = None,
         for_a_write: bool = False,
         timeout: float = 30,
     ) -> Sequence[PullRequestSeen]:
-        """What the forge says of them by now. `told`: those of which webhooks, which can be relied on, have told something since they were
-        looked at; None: nobody tells anything. A look that belongs to a write may use what the forge's limits keep for writes."""
+        """What the forge says of them by now. `told`: when webhooks last told something of each, where these can be relied on;
+        None: nobody tells anything. A look that belongs to a write may use what the forge's limits keep for writes."""
         ...
 
     def open_pull_request(self, proposal: Proposal, *, timeout: float = 30) -> PullRequestSeen:

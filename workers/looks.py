@@ -40,7 +40,7 @@ def _observe(project: Project, pulls: Sequence[PullRequest], tools: Toolbox) -> 
     PullRequest.objects.filter(pk__in=ids).update(poll_at=held)
     by_number = {pull.number: pull for pull in pulls}
     rung = deliveries.rings(project=project, now=now)
-    told = [pull.number for pull in pulls if pull.rung_at is not None and pull.rung_at >= pull.observed_at]
+    told = {pull.number: pull.rung_at for pull in pulls}
     try:
         found = tools.scm(project).observe(sorted(by_number), told=told if rung else None)
     except LimitReached as error:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 
 import pytest
+from django.utils import timezone
 
 from orchestrator.ports import PullRequestSeen, PullState
 from tests.fakegithub.world import ROBOT, World
@@ -33,7 +35,7 @@ def _many(scene: Scene) -> list[int]:
 
 
 def _look(
-    scene: Scene, numbers: list[int], told: Collection[int] | None = None
+    scene: Scene, numbers: list[int], told: Mapping[int, datetime | None] | None = None
 ) -> tuple[dict[int, PullRequestSeen], list[str]]:
     """What was seen, and the names of the queries that were asked for it."""
     scene.github.queries.clear()
@@ -122,18 +124,26 @@ def test_a_pull_request_that_waits_for_a_thread_to_be_settled_is_asked_about_at_
     assert [one.resolved for one in seen[numbers[0]].comments] == [True]
 
 
-def test_where_webhooks_tell_of_threads_a_glance_is_enough_until_one_has(scene: Scene) -> None:
+def test_where_webhooks_tell_of_everything_a_glance_is_enough_until_they_have(scene: Scene) -> None:
     numbers = _many(scene)
-    world = scene.github.world
-    world.review("grace", numbers[0], "COMMENTED", "", [("calc.py", 1, "why?")])
-    _look(scene, numbers, told=())
-    assert _look(scene, numbers, told=())[1] == ["glances"]
-    same = world.pulls[numbers[0]].updated_at
-    world.resolve(next(iter(world.threads)))
-    world.pulls[numbers[0]].updated_at = same
-    seen, asked = _look(scene, numbers, told=[numbers[0]])
-    assert asked == ["glancesAndPulls", "threads"]
-    assert [one.resolved for one in seen[numbers[0]].comments] == [True]
+    world, number = scene.github.world, numbers[0]
+    world.review("grace", number, "COMMENTED", "first")
+    same = world.pulls[number].updated_at
+    told = dict.fromkeys(numbers, timezone.now() - timedelta(minutes=1))
+    _look(scene, numbers, told)
+    assert _look(scene, numbers, told)[1] == ["glances"]
+    world.review("grace", number, "APPROVED")
+    world.pulls[number].updated_at = same  # it came within the same second
+    seen, asked = _look(scene, numbers, {**told, number: timezone.now()})
+    assert asked == ["glancesAndPulls"]
+    assert [one.decision for one in seen[number].reviews] == ["comment", "approve"]
+
+
+def test_what_another_process_was_told_of_is_not_answered_from_what_is_known_here(scene: Scene) -> None:
+    numbers = _many(scene)
+    _look(scene, numbers, {})
+    _, asked = _look(scene, numbers, {numbers[1]: timezone.now() + timedelta(seconds=1)})
+    assert asked == ["glancesAndPulls"]
 
 
 def test_the_words_of_the_one_of_which_was_told_come_along_with_the_others(scene: Scene) -> None:
@@ -141,12 +151,10 @@ def test_the_words_of_the_one_of_which_was_told_come_along_with_the_others(scene
     world = scene.github.world
     for number in numbers[:2]:
         world.review("grace", number, "COMMENTED", "", [("calc.py", 1, f"why {number}?")])
-    spent = scene.github.quota.points["graphql"]
-    _look(scene, numbers[1:], told=[numbers[1]])
-    seen, asked = _look(scene, numbers[1:], told=[numbers[1]])
-    assert asked == ["glancesAndPulls"]
+    told = {numbers[1]: timezone.now()}
+    seen, asked = _look(scene, numbers[1:], told)
+    assert asked == ["pulls"]
     assert [one.body for one in seen[numbers[1]].comments] == [f"why {numbers[1]}?"]
-    assert scene.github.quota.points["graphql"] - spent <= 3  # one of them for who we are
-    seen, asked = _look(scene, numbers, told=[numbers[1]])
+    seen, asked = _look(scene, numbers, told)
     assert asked == ["glancesAndPulls", "threads"]
     assert [one.body for one in seen[numbers[0]].comments] == [f"why {numbers[0]}?"]

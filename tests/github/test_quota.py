@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -38,7 +38,7 @@ class Meter:
         self,
         numbers: Sequence[int],
         *,
-        told: Collection[int] | None = None,
+        told: Mapping[int, datetime | None] | None = None,
         for_a_write: bool = False,
         timeout: float = 30,
     ) -> list[PullRequestSeen]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -27,7 +27,7 @@ class LocalForge:
         self,
         numbers: Sequence[int],
         *,
-        told: Collection[int] | None = None,
+        told: Mapping[int, datetime | None] | None = None,
         for_a_write: bool = False,
         timeout: float = 30,
     ) -> Sequence[PullRequestSeen]:

@@ -7,7 +7,7 @@ import os
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -24,7 +24,7 @@ from workers.git.mirror import Mirror
 from workers.git.program import Deadline
 from workers.plugins.scms.github import glances, logs, people, queries, reading, reruns
 from workers.plugins.scms.github.client import Client
-from workers.plugins.scms.github.glances import Glances
+from workers.plugins.scms.github.glances import Glances, Told
 from workers.plugins.scms.github.reading import Trust
 
 TOGETHER = 8  # queries of a process under way at once, beside those of the threads that look
@@ -48,19 +48,22 @@ class _Threads:
     KEPT = 2000
 
     def __init__(self) -> None:
-        self._known: OrderedDict[tuple[str, int], tuple[object, bool, Sequence[Mapping[str, Any]]]] = OrderedDict()
+        self._known: OrderedDict[tuple[str, int], tuple[object, datetime, bool, Sequence[Mapping[str, Any]]]] = (
+            OrderedDict()
+        )
 
-    def known(
-        self, key: tuple[str, int], node: Mapping[str, Any], *, quiet: bool
-    ) -> Sequence[Mapping[str, Any]] | None:
-        """What is known and still holds. `quiet`: webhooks would have told of more words."""
-        signature, settled, threads = self._known.get(key, (None, False, ()))
-        return threads if signature == _signature(node) and (settled or quiet) else None
+    def known(self, key: tuple[str, int], node: Mapping[str, Any], told: Told) -> Sequence[Mapping[str, Any]] | None:
+        """What is known and still holds: nothing can have been said since that would look the same, or webhooks would have told of it."""
+        if key not in self._known:
+            return None
+        signature, at, settled, threads = self._known[key]
+        holds = settled or told.nothing_since(key[1], at)
+        return threads if holds and signature == _signature(node) else None
 
     def keep(
         self, key: tuple[str, int], node: Mapping[str, Any], threads: Sequence[Mapping[str, Any]], *, at: datetime
     ) -> None:
-        self._known[key] = (_signature(node), glances.settled(node, at=at), threads)
+        self._known[key] = (_signature(node), at, glances.settled(node, at=at), threads)
         self._known.move_to_end(key)
         while len(self._known) > self.KEPT:
             self._known.popitem(last=False)
@@ -68,6 +71,7 @@ class _Threads:
 
 _THREADS = _Threads()
 _GLANCES = Glances()
+_NOT_TOLD = Told(None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,36 +89,33 @@ class GitHubForge:
         self,
         numbers: Sequence[int],
         *,
-        told: Collection[int] | None = None,
+        told: Mapping[int, datetime | None] | None = None,
         for_a_write: bool = False,
         timeout: float = 30,
     ) -> Sequence[PullRequestSeen]:
         """One query for up to a hundred pull requests, and one for up to fifty that have moved; the words of threads, the failing logs and
         the conflicting files only where they are new. Looking for its own sake comes after everything else that is asked of GitHub."""
         patient = replace(self, client=replace(self.client, patient=not for_a_write))
-        return patient.look(numbers, Deadline.after(timeout), told=told)
+        return patient.look(numbers, Deadline.after(timeout), told=Told(told))
 
-    def look(
-        self, numbers: Sequence[int], deadline: Deadline, *, told: Collection[int] | None = None
-    ) -> list[PullRequestSeen]:
+    def look(self, numbers: Sequence[int], deadline: Deadline, *, told: Told = _NOT_TOLD) -> list[PullRequestSeen]:
         """As `observe`, for those who are about to change something."""
         at = timezone.now()  # before anything is read: what changes while we look is newer than this look
         found: list[PullRequestSeen] = []
         for batch, repository in self._answers(numbers, told=told, at=at):
-            quiet = set(batch).difference(told) if told is not None else set()
-            found += self._seen(batch, repository, deadline, quiet=quiet, at=at)
+            found += self._seen(batch, repository, deadline, told=told, at=at)
         return found
 
     def _answers(
-        self, numbers: Sequence[int], *, told: Collection[int] | None, at: datetime
+        self, numbers: Sequence[int], *, told: Told, at: datetime
     ) -> Iterator[tuple[Sequence[int], Mapping[str, Any]]]:
         """All about the pull requests, some at a time. Of many, those that are known are asked about in short first, where that is cheaper."""
-        known = {number for number in numbers if self._may_glance(number, told, at=at)}
+        known = {number for number in numbers if _GLANCES.holds(self._key(number), told, at=at)}
         asked = _shared_out([n for n in numbers if n in known], [n for n in numbers if n not in known])
         at_length = _shared_out([], numbers)
         if len(at_length) < len(asked):
             asked = at_length
-        ask = partial(queries.looks, first=told or ())
+        ask = partial(queries.looks, first=max(numbers, key=told.of, default=0))
         moved: list[int] = []
         for (short, long), answer in zip(asked, self._together([ask(*batch) for batch in asked]), strict=True):
             whole = {number: self._whole(number, answer[f"p{number}"]) for number in short}
@@ -131,12 +132,6 @@ class GitHubForge:
             if answer[f"p{number}"] is not None:
                 _GLANCES.keep(self._key(number), answer[f"p{number}"], at=at)
         return numbers
-
-    def _may_glance(self, number: int, told: Collection[int] | None, *, at: datetime) -> bool:
-        """Whether a glance is enough to know all about it: of what webhooks told nothing, nothing else has moved."""
-        if told is not None and number in told:
-            return False
-        return _GLANCES.holds(self._key(number), quiet=told is not None, at=at)
 
     def _whole(self, number: int, glance: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
         return _GLANCES.whole(self._key(number), glance) if glance is not None else None
@@ -155,14 +150,14 @@ class GitHubForge:
         repository: Mapping[str, Any],
         deadline: Deadline,
         *,
-        quiet: Collection[int],
+        told: Told,
         at: datetime,
     ) -> Iterator[PullRequestSeen]:
         base_sha = self._base(repository, deadline)
         required = people.required_checks(self.client, self.project.default_branch)
         trust = self._trust()
         nodes = {number: node for number in numbers if (node := repository[f"p{number}"]) is not None}
-        threads = self._threads(nodes, quiet=quiet, at=at)
+        threads = self._threads(nodes, told, at=at)
         checks = {
             number: self._checks(node, deadline) if reading.state(node) is PullState.OPEN else []
             for number, node in nodes.items()
@@ -305,7 +300,7 @@ class GitHubForge:
     # --- threads ---
 
     def _threads(
-        self, nodes: Mapping[int, Mapping[str, Any]], *, quiet: Collection[int], at: datetime
+        self, nodes: Mapping[int, Mapping[str, Any]], told: Told, *, at: datetime
     ) -> dict[int, Sequence[Mapping[str, Any]]]:
         """The threads with their words, which are asked for where something moved in the pull request."""
         found: dict[int, Sequence[Mapping[str, Any]]] = {}
@@ -316,7 +311,7 @@ class GitHubForge:
                 found[number] = listed
                 _THREADS.keep(self._key(number), node, listed, at=at)
                 continue
-            known = _THREADS.known(self._key(number), node, quiet=number in quiet)
+            known = _THREADS.known(self._key(number), node, told)
             if known is not None:
                 found[number] = known
             else:

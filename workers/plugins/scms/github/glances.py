@@ -6,7 +6,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from workers.plugins.scms.github import reading
@@ -15,6 +15,8 @@ from workers.plugins.scms.github import reading
 HELD_FOR = timedelta(hours=1)
 # GitHub writes instants to the second, so what moved just now may move once more and look the same.
 SETTLED_AFTER = timedelta(minutes=1)
+CLOCKS = timedelta(seconds=5)  # by which the clocks of those who hear webhooks and of those who look may differ
+_NEVER = datetime.min.replace(tzinfo=UTC)
 _KEPT = 4000
 _TAKEN_OVER = ("url", "state", "headRefName", "baseRefName", "mergeable", "mergeCommit")
 
@@ -23,12 +25,32 @@ Key = tuple[str, int]  # the repository with its API, and the number
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Known:
-    """A long answer. `shows`: whatever comes next shows in a glance."""
+    """A long answer. `settled`: whatever comes next shows in a glance."""
 
     signature: object
     at: datetime
-    shows: bool
+    settled: bool
     node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """When webhooks last told something of each pull request, by its number; None: they cannot be relied on."""
+
+    times: Mapping[int, datetime | None] | None
+
+    @property
+    def relied_on(self) -> bool:
+        return self.times is not None
+
+    def nothing_since(self, number: int, at: datetime) -> bool:
+        """Whether nothing was told of it since, although it would have been."""
+        told_at = (self.times or {}).get(number)
+        return self.relied_on and (told_at is None or told_at + CLOCKS < at)
+
+    def of(self, number: int) -> datetime:
+        """When something was; long ago where nothing ever was."""
+        return (self.times or {}).get(number) or _NEVER
 
 
 class Glances:
@@ -38,18 +60,22 @@ class Glances:
         self._known: OrderedDict[Key, _Known] = OrderedDict()
 
     def keep(self, key: Key, node: Mapping[str, Any], *, at: datetime) -> None:
-        """Remember what was asked at `at`."""
+        """Remember what was asked at `at`; what waits for a thread to be settled is asked again."""
         self._known.pop(key, None)
-        shows = settled(node, at=at) and all(thread["isResolved"] for thread in node["reviewThreads"]["nodes"])
-        self._known[key] = _Known(signature=signature(node), at=at, shows=shows, node=json.dumps(node))
+        if all(thread["isResolved"] for thread in node["reviewThreads"]["nodes"]):
+            self._known[key] = _Known(
+                signature=signature(node), at=at, settled=settled(node, at=at), node=json.dumps(node)
+            )
         while len(self._known) > _KEPT:
             self._known.popitem(last=False)
 
-    def holds(self, key: Key, *, quiet: bool, at: datetime) -> bool:
-        """Whether a glance is enough to know all about it. Where webhooks would have told of what a glance does not show, and are `quiet`, it
-        is. Elsewhere what moved a moment ago is asked again, and so is what waits for a thread to be settled."""
+    def holds(self, key: Key, told: Told, *, at: datetime) -> bool:
+        """Whether a glance is enough to know all about it. What had moved a moment before it was asked at length is asked so again, unless
+        webhooks would have told of more; and what they told of since is."""
         found = self._known.get(key)
-        return found is not None and at - found.at < HELD_FOR and (quiet or found.shows)
+        if found is None or at - found.at >= HELD_FOR:
+            return False
+        return told.nothing_since(key[1], found.at) if told.relied_on else found.settled
 
     def whole(self, key: Key, glance: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """The long answer that belongs to a glance; None: something has moved."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 # Pull requests in one query. GitHub charges by connections, a hundred to a point and rounded: at length a pull request has three, in short one,
 # the base branch one, and threads with their words a hundred more.
@@ -131,12 +131,12 @@ def connections(in_short: Sequence[int], at_length: Sequence[int]) -> int:
     return len(in_short) + 3 * len(at_length) + 1
 
 
-def looks(in_short: Sequence[int], at_length: Sequence[int], *, first: Collection[int] = ()) -> str:
+def looks(in_short: Sequence[int], at_length: Sequence[int], *, first: int = 0) -> str:
     """The query for all about some pull requests, for whether that would show anything new of others, in the same shape, and for where the base
-    branch stands now: `p1` to `pN`, and `base`. The words of one come along where that costs nothing: of the only one, or of one in `first`."""
-    likely = at_length if len(at_length) == 1 else [number for number in at_length if number in first]
+    branch stands now: `p1` to `pN`, and `base`. The words of one come along where that costs nothing: of the only one, or of `first`."""
+    likely = at_length[0] if len(at_length) == 1 else first
     room = connections(in_short, at_length) + 100 <= A_POINT
-    worded = likely[0] if likely and room else None
+    worded = likely if likely in at_length and room else None
     lines = [f"    p{number}: pullRequest(number: {int(number)}) {{ ...glance }}" for number in in_short]
     lines += [
         f"    p{number}: pullRequest(number: {int(number)}) {{ ...pull {_AND_WORDS if number == worded else ''}}}"
