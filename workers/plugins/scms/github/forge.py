@@ -121,8 +121,8 @@ class GitHubForge:
             whole = {number: self._whole(number, answer[f"p{number}"]) for number in short}
             moved += [number for number in short if whole[number] is None]
             still = {f"p{number}": node for number, node in whole.items() if node is not None}
-            yield [number for number in short if whole[number] is not None], {**answer, **still}
-            yield self._kept(long, answer, at=at), answer
+            unmoved = [number for number in short if whole[number] is not None]
+            yield [*unmoved, *self._kept(long, answer, at=at)], {**answer, **still}
         later = _shared_out([], moved)
         for (_, long), answer in zip(later, self._together([ask(*batch) for batch in later]), strict=True):
             yield self._kept(long, answer, at=at), answer
