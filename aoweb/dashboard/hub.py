@@ -190,6 +190,7 @@ class Hub:
 
     async def _tick(self) -> None:
         while True:
+            obey_cancellation()
             await asyncio.sleep(CHECK)
             if not self.rooms and not self.readers:
                 continue
@@ -201,7 +202,8 @@ class Hub:
 
 
 def obey_cancellation() -> None:
-    """The broker's client swallows a cancellation that comes while it connects; without this the listener would outlive its loop."""
+    """The broker's client swallows a cancellation that comes while it connects; without this the listener and the clock would outlive their
+    loop."""
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -311,3 +312,23 @@ async def test_two_hundred_boards_open_and_idle_for_half_a_minute_all_get_the_ne
     cards = await asyncio.gather(*(frame_with(board, task) for board in boards))
     assert all("after a long silence" in card["html"] for card in cards)
     assert len(hub.current().rooms) == 1
+
+
+async def test_the_clock_ends_with_its_loop_although_the_brokers_client_swallows_the_cancellation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one, checking = hub.Hub(), asyncio.Event()
+
+    async def swallows() -> None:
+        checking.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(hub, "CHECK", 0)
+    monkeypatch.setattr(one, "check", swallows)
+    one.rooms[None] = None  # type: ignore[index, assignment]  # somebody looks
+    clock = asyncio.create_task(one._tick())
+    await checking.wait()
+    clock.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(clock, 5)
