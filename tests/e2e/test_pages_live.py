@@ -235,12 +235,29 @@ def test_thousand_cards_are_walked_by_keyboard_and_more_are_shown_on_demand(
     live(page)
     working = page.locator('[data-cards="working"] .card')
     expect(working).to_have_count(100)
-    page.locator("#column-working").get_by_role("link", name="Show more").click()
+    with page.expect_response("**/board/working/**") as answer:
+        page.locator("#column-working").get_by_role("link", name="Show more").press("Enter")
+    assert answer.value.ok
     expect(working).to_have_count(200)
     page.locator('[data-cards="respond"] .card a').first.focus()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowRight")
     expect(page.locator('[data-cards="review"] .card:nth-child(2) a')).to_be_focused()
+
+
+def test_cards_that_could_not_be_loaded_are_said_so_and_come_at_the_next_try(page: Page, web: Web, shop: Project) -> None:
+    scenes.crowd(shop, 300)
+    page.goto(web.url)
+    live(page)
+    done = page.locator('[data-cards="done"] .card')
+    expect(done).to_have_count(50)
+    more = page.locator("#column-done .more a")
+    page.route("**/board/done/**", lambda route: route.abort())
+    more.press("Enter")
+    expect(more).to_have_text("Not loaded. Try again")
+    page.unroute_all()
+    more.press("Enter")
+    expect(done).not_to_have_count(50)
 
 
 @pytest.mark.parametrize("width", [390, 1440])

@@ -79,17 +79,23 @@ connect(document.body.dataset.socket + location.search, {
   },
 });
 
-// More of a column, below what is there.
+// More of a column, below what is there. What could not be loaded is said on the button, which stays.
+async function moreOf(column, link) {
+  const url = new URL(link.href);
+  url.searchParams.set("start", column.children.length);
+  const answer = await fetch(url).catch(() => null);
+  return answer?.ok && !answer.redirected ? new DOMParser().parseFromString(await answer.text(), "text/html") : null;
+}
+
 document.addEventListener("click", async (event) => {
   const link = event.target.closest("[data-more]");
   if (!link) return;
   event.preventDefault();
   const column = board.querySelector(`[data-cards="${link.dataset.more}"]`);
-  const url = new URL(link.href);
-  url.searchParams.set("start", column.children.length);
-  const answer = await fetch(url);
-  if (!answer.ok) return;
-  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  link.textContent = "Loading";
+  const page = await moreOf(column, link);
+  link.textContent = page ? "Show more" : "Not loaded. Try again";
+  if (!page) return;
   for (const card of page.querySelectorAll(".card")) if (!cardOf(card.dataset.task)) column.append(document.adoptNode(card));
   tellTimes(column);
   link.closest(".more").hidden = !page.querySelector("[data-next]");
