@@ -575,8 +575,11 @@ class SCM(Protocol):
         """A comment of ours below the pull request, once per marker."""
         ...
 
-    def answer(self, number: int, *, thread: str, marker: str, body: str, settle: bool, timeout: float = 30) -> None:
-        """A reply of ours in a review thread, once per marker; `settle` resolves the thread. A thread that is gone is fine."""
+    def answer(
+        self, number: int, *, thread: str, comment: str, marker: str, body: str, settle: bool, timeout: float = 30
+    ) -> None:
+        """A reply of ours in a review thread, which begins with `comment`, once per marker; `settle` resolves the thread. A thread that is gone
+        is fine."""
         ...
 
 

@@ -20,7 +20,6 @@ from orchestrator.services.references import resolved
 
 SECRET = "AO_GITHUB_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable
 _WELL = frozenset({"success", "neutral", "skipped"})
-_PARTS = frozenset({"check_run", "check_suite", "workflow_job", "workflow_run"})
 _NAMED = 100  # pull requests that one delivery may name
 
 
@@ -60,7 +59,8 @@ def take_in(
     projects = [project for project in _projects(repository) if speaks_for in {None, project}]
     meant = PullRequest.objects.filter(_meant(payload), project__in=projects, state="open")
     urgent = _urgent(event, payload)
-    row.looked_at = _ring(meant, by=_by(event, urgent=urgent, projects=projects, now=now), now=now)
+    in_passing = watching.next_look(watching.IN_PASSING, now=now, project=projects[0].pk if projects else 0)
+    row.looked_at = _ring(meant, by=now if urgent else in_passing, now=now)
     row.save(update_fields=["looked_at"])
     Project.objects.filter(_rung_before(now), pk__in=[project.pk for project in projects]).update(rung_at=now)
     if row.looked_at and urgent:
@@ -81,21 +81,9 @@ def rings(*, project: Project, now: datetime) -> bool:
     return watching.rings(rung_at=project.rung_at, missed_at=missed.first(), now=now)
 
 
-def _by(event: str, *, urgent: bool, projects: Sequence[Project], now: datetime) -> datetime | None:
-    """When what an event tells is looked at at the latest; None: with the next look, whenever that is. Parts of a suite of checks, which tells
-    its own end, are waited for by nobody."""
-    if urgent:
-        return now
-    if event in _PARTS or not projects:
-        return None
-    return watching.next_look(watching.IN_PASSING, now=now, project=projects[0].pk)
-
-
-def _ring(meant: QuerySet[PullRequest], *, by: datetime | None, now: datetime) -> int:
+def _ring(meant: QuerySet[PullRequest], *, by: datetime, now: datetime) -> int:
     """Let these be looked at by then at the latest. What a look saw before its bell rang was told after all."""
     meant.filter(untold_at__gt=now - watching.BELL_IS_LATE).update(untold_at=None)
-    if by is None:
-        return meant.update(rung_at=now)
     # What one act rings for in a row is looked at once more, and not once for each.
     gathered = Greatest(
         Value(by), ExpressionWrapper(F("observed_at") + watching.IN_A_ROW, output_field=DateTimeField())

@@ -245,7 +245,9 @@ def test_thousand_cards_are_walked_by_keyboard_and_more_are_shown_on_demand(
     expect(page.locator('[data-cards="review"] .card:nth-child(2) a')).to_be_focused()
 
 
-def test_cards_that_could_not_be_loaded_are_said_so_and_come_at_the_next_try(page: Page, web: Web, shop: Project) -> None:
+def test_cards_that_could_not_be_loaded_are_said_so_and_come_at_the_next_try(
+    page: Page, web: Web, shop: Project
+) -> None:
     scenes.crowd(shop, 300)
     page.goto(web.url)
     live(page)

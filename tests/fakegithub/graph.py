@@ -59,7 +59,6 @@ class Graph:
             "number": pull.number,
             "url": f"{self.views.base}/{self.world.full}/pull/{pull.number}",
             "state": pull.state.upper(),
-            "isCrossRepository": False,
             "headRefName": pull.head,
             "baseRefName": pull.base,
             "headRefOid": pull.head_sha,
@@ -69,9 +68,9 @@ class Graph:
             "mergeQueueEntry": _queue_entry(pull) if pull.queued else None,
             "timelineItems": {"nodes": [_removal(one) for one in pull.removals[-1:]]},
             "reviews": self._reviews(pull),
-            "reviewThreads": {
-                "nodes": [self.thread(one) for one in self.world.threads.values() if one.pull == pull.number]
-            },
+            "reviewThreads": _First(
+                [self.thread(one) for one in self.world.threads.values() if one.pull == pull.number]
+            ),
             "statusCheckRollup": self.rollup(pull.head_sha),
         }
 
@@ -132,6 +131,16 @@ class Graph:
         }
 
 
+class _First:
+    """A connection of which the first nodes are read."""
+
+    def __init__(self, nodes: Sequence[Any]) -> None:
+        self._all = nodes
+
+    def __call__(self, _info: object, first: int = _PAGE) -> dict[str, Any]:
+        return {"nodes": self._all[:first]}
+
+
 class _Pages:
     """A connection that is read a page at a time."""
 
@@ -176,10 +185,6 @@ class _Root:
             raise _absent("Could not resolve to a node")
         return {"thread": self._graph.thread(self._world.resolve(input["threadId"]))}
 
-    def addPullRequestReviewThreadReply(self, _info: object, input: Mapping[str, Any]) -> dict[str, Any]:
-        remark = self._world.reply(self._who, input["pullRequestReviewThreadId"], input["body"])
-        return {"comment": self._graph.remark(remark)}
-
     def dequeuePullRequest(self, _info: object, input: Mapping[str, Any]) -> dict[str, Any]:
         pull = next(one for one in self._world.pulls.values() if one.node_id == input["id"])
         entry = _queue_entry(pull)
@@ -207,14 +212,6 @@ class _Repository:
         if pull is None:
             raise _absent(f"Could not resolve to a PullRequest with the number of {number}.")
         return self._graph.pull(pull)
-
-    def pullRequests(
-        self, _info: object, headRefName: str, baseRefName: str, first: int, **_: object
-    ) -> dict[str, Any]:
-        found = [
-            pull for pull in self._graph.world.pulls.values() if (pull.head, pull.base) == (headRefName, baseRefName)
-        ]
-        return {"nodes": [self._graph.pull(pull) for pull in reversed(found)][:first]}
 
 
 @functools.lru_cache(maxsize=2000)

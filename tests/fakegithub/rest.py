@@ -44,6 +44,9 @@ class Rest:
             "issues/list-comments": self._remarks,
             "issues/create-comment": self._remark,
             "pulls/get": lambda call: self._pull(call, lambda pull: (200, views.pull(pull))),
+            "pulls/list": self._pulls,
+            "pulls/list-review-comments": self._said_in_threads,
+            "pulls/create-reply-for-review-comment": self._reply,
             "pulls/create": self._create_pull,
             "pulls/update": self._update_pull,
             "pulls/merge": self._merge,
@@ -94,6 +97,38 @@ class Rest:
     def _pull(self, call: Call, then: Callable[[Any], Reply]) -> Reply:
         pull = self.world.pulls.get(call.number)
         return then(pull) if pull else ABSENT
+
+    def _pulls(self, call: Call) -> Reply:
+        """Newest first."""
+        state, head, base = call.query.get("state", "open"), call.query.get("head"), call.query.get("base")
+        owner = self.world.full.partition("/")[0]
+        found = [
+            self.views.listed_pull(pull)
+            for pull in self.world.pulls.values()
+            if state in {"all", "open" if pull.state == "open" else "closed"}
+            and head in {None, f"{owner}:{pull.head}"}
+            and base in {None, pull.base}
+        ]
+        return 200, found[::-1]
+
+    def _said_in_threads(self, call: Call) -> Reply:
+        said = [
+            self.views.said_in_thread(thread, remark)
+            for thread in self.world.threads.values()
+            if thread.pull == call.number
+            for remark in thread.remarks
+        ]
+        down = call.query.get("direction", "asc") == "desc"
+        return 200, sorted(said, key=lambda one: (one["created_at"], one["id"]), reverse=down)
+
+    def _reply(self, call: Call) -> Reply:
+        """Only what began a thread can be replied to."""
+        began = int(call.places["comment_id"])
+        for thread in self.world.threads.values():
+            if thread.pull == call.number and thread.remarks and thread.remarks[0].id == began:
+                remark = self.world.reply(call.who, thread.id, call.body["body"])
+                return 201, self.views.said_in_thread(thread, remark)
+        return ABSENT
 
     def _create_pull(self, call: Call) -> Reply:
         head, base = call.body["head"].split(":")[-1], call.body["base"]

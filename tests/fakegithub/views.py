@@ -7,7 +7,7 @@ import zlib
 from typing import Any
 
 from tests.fakegithub import contract
-from tests.fakegithub.world import OWNER, CheckRun, Issue, Pull, Remark, World
+from tests.fakegithub.world import OWNER, CheckRun, Issue, Pull, Remark, Thread, World
 
 _USER_LINKS = ("followers", "following", "gists", "starred", "subscriptions", "organizations", "repos", "events")
 
@@ -74,57 +74,92 @@ class Views:
 
     def pull(self, pull: Pull) -> dict[str, Any]:
         body = self._here(contract.example("pulls/get"))
-        url, merged = f"{self.api}/pulls/{pull.number}", pull.state == "merged"
+        merged = pull.state == "merged"
         conflict = pull.state == "open" and self.world.conflicts(pull)
         known = pull.state == "open" and not self.world.thinks(pull)
         body.update(
-            number=pull.number,
-            id=pull.id,
-            node_id=pull.node_id,
-            title=pull.title,
-            body=pull.body,
-            state="open" if pull.state == "open" else "closed",
-            draft=False,
+            self._told_of(pull),
             merged=merged,
-            merged_at=pull.ended_at if merged else None,
-            closed_at=pull.ended_at,
-            merge_commit_sha=pull.merged_sha or None,
             merged_by=self.user(pull.merged_by) if merged else None,
-            user=self.user(pull.author),
             mergeable=not conflict if known else None,
             mergeable_state="unknown" if not known else "dirty" if conflict else "clean",
             rebaseable=None,
-            url=url,
-            html_url=f"{self.base}/{self.world.full}/pull/{pull.number}",
-            issue_url=f"{self.api}/issues/{pull.number}",
-            comments_url=f"{self.api}/issues/{pull.number}/comments",
-            review_comments_url=f"{url}/comments",
-            statuses_url=f"{self.api}/statuses/{pull.head_sha}",
-            commits_url=f"{url}/commits",
-            labels=[],
-            assignee=None,
-            assignees=[],
-            requested_reviewers=[],
-            requested_teams=[],
-            milestone=None,
-            auto_merge=None,
-            active_lock_reason=None,
-            locked=False,
-            created_at=pull.created_at,
-            updated_at=pull.updated_at,
         )
-        for side, ref, sha in (
-            ("head", pull.head, pull.head_sha),
-            ("base", pull.base, self.world.sha(f"refs/heads/{pull.base}")),
-        ):
-            body[side] = {
-                "label": f"{OWNER}:{ref}",
-                "ref": ref,
-                "sha": sha,
-                "user": self.user(OWNER),
-                "repo": self._short_repository(),
-            }
         return body  # type: ignore[no-any-return]
+
+    def listed_pull(self, pull: Pull) -> dict[str, Any]:
+        """In a list, which tells nothing of whether it can be merged."""
+        return {**self._here(contract.example("pulls/list"))[0], **self._told_of(pull)}
+
+    def _told_of(self, pull: Pull) -> dict[str, Any]:
+        """What is told wherever it is shown."""
+        url = f"{self.api}/pulls/{pull.number}"
+        return {
+            "number": pull.number,
+            "id": pull.id,
+            "node_id": pull.node_id,
+            "title": pull.title,
+            "body": pull.body,
+            "state": "open" if pull.state == "open" else "closed",
+            "draft": False,
+            "merged_at": pull.ended_at if pull.state == "merged" else None,
+            "closed_at": pull.ended_at,
+            "merge_commit_sha": pull.merged_sha or None,
+            "user": self.user(pull.author),
+            "url": url,
+            "html_url": f"{self.base}/{self.world.full}/pull/{pull.number}",
+            "issue_url": f"{self.api}/issues/{pull.number}",
+            "comments_url": f"{self.api}/issues/{pull.number}/comments",
+            "review_comments_url": f"{url}/comments",
+            "statuses_url": f"{self.api}/statuses/{pull.head_sha}",
+            "commits_url": f"{url}/commits",
+            "labels": [],
+            "assignee": None,
+            "assignees": [],
+            "requested_reviewers": [],
+            "requested_teams": [],
+            "milestone": None,
+            "auto_merge": None,
+            "active_lock_reason": None,
+            "locked": False,
+            "created_at": pull.created_at,
+            "updated_at": pull.updated_at,
+            "head": self._side(pull.head, pull.head_sha),
+            "base": self._side(pull.base, self.world.sha(f"refs/heads/{pull.base}")),
+        }
+
+    def _side(self, ref: str, sha: str | None) -> dict[str, Any]:
+        return {
+            "label": f"{OWNER}:{ref}",
+            "ref": ref,
+            "sha": sha,
+            "user": self.user(OWNER),
+            "repo": self._short_repository(),
+        }
+
+    def said_in_thread(self, thread: Thread, remark: Remark) -> dict[str, Any]:
+        """What was said in a thread: all but the first reply to the first."""
+        body = self._here(contract.example("pulls/get-review-comment"))
+        page = f"{self.base}/{self.world.full}/pull/{thread.pull}"
+        began = thread.remarks[0].id
+        for name in ("in_reply_to_id", "pull_request_review_id"):
+            body.pop(name, None)
+        body.update(
+            id=remark.id,
+            node_id=f"PRRC_{remark.id}",
+            pull_request_review_id=None,
+            url=f"{self.api}/pulls/comments/{remark.id}",
+            html_url=f"{page}#discussion_r{remark.id}",
+            pull_request_url=f"{self.api}/pulls/{thread.pull}",
+            path=thread.path,
+            line=thread.line,
+            body=remark.body,
+            user=self.user(remark.author),
+            author_association="COLLABORATOR",
+            created_at=remark.at,
+            updated_at=remark.at,
+        )
+        return body if remark.id == began else {**body, "in_reply_to_id": began}
 
     def issue(self, issue: Issue) -> dict[str, Any]:
         body = self._here(contract.example("issues/create", "201"))

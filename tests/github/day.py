@@ -288,7 +288,12 @@ class Day:
             self._write(
                 "answered",
                 lambda thread=thread: place.forge.answer(  # type: ignore[misc]
-                    pull.number, thread=thread, marker=thread, body="Done.", settle=True
+                    pull.number,
+                    thread=thread,
+                    comment=str(place.world.threads[thread].remarks[0].id),
+                    marker=thread,
+                    body="Done.",
+                    settle=True,
                 ),
             )
 

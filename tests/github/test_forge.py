@@ -9,9 +9,9 @@ import pytest
 
 from orchestrator.domain.failures import PART_CAP
 from orchestrator.ports import PullRequestSeen, PullState, Refused, Unavailable
-from tests.fakegithub.world import ROBOT, ROBOT_TOKEN, Pull
+from tests.fakegithub.world import ROBOT, ROBOT_TOKEN, Pull, Remark, Thread
 from tests.github.conftest import BRANCH, Scene, proposal
-from workers.plugins.scms.github import people
+from workers.plugins.scms.github import people, queries
 
 
 def look(scene: Scene, number: int) -> PullRequestSeen:
@@ -423,7 +423,7 @@ def test_a_thread_is_answered_once_and_settled_also_when_the_answer_was_lost(sce
     thread = next(iter(world.threads.values()))
 
     def answer(*, settle: bool) -> None:
-        scene.forge.answer(number, thread=thread.id, marker="ao-answer-1", body="Done.", settle=settle)
+        answered(scene, thread, settle=settle)
 
     answer(settle=False)
     assert not thread.resolved
@@ -441,15 +441,41 @@ def test_a_reply_whose_answer_was_lost_is_not_written_again(scene: Scene) -> Non
     world = scene.github.world
     world.review("grace", number, "COMMENTED", "", [("calc.py", 2, "why?")])
     thread = next(iter(world.threads.values()))
-    scene.github.fail("POST /graphql reply", 502, after_the_effect=True)
-    scene.forge.answer(number, thread=thread.id, marker="ao-answer-1", body="Done.", settle=True)
+    scene.github.fail("POST .*/replies$", 502, after_the_effect=True)
+    answered(scene, thread, settle=True)
     assert len(thread.remarks) == 2
     assert thread.resolved
 
 
 def test_a_thread_that_is_gone_needs_no_answer(scene: Scene) -> None:
-    scene.forge.answer(1, thread="PRRT_gone", marker="ao-answer-1", body="Done.", settle=True)
-    assert not any("addPullRequestReviewThreadReply" in query for query in scene.github.queries)
+    scene.push()
+    gone = Thread(
+        id="PRRT_gone", pull=scene.open(), path="calc.py", line=2, remarks=[Remark(id=7, author="g", body="?")]
+    )
+    answered(scene, gone, settle=True)
+    assert scene.github.world.threads == {}
+
+
+def test_an_answer_that_github_refuses_is_told_and_settles_nothing(scene: Scene) -> None:
+    scene.push()
+    number = scene.open()
+    scene.github.world.review("grace", number, "COMMENTED", "", [("calc.py", 2, "why?")])
+    thread = next(iter(scene.github.world.threads.values()))
+    scene.github.fail("POST .*/replies$", 422, message="The conversation was locked")
+    with pytest.raises(Refused, match="answering a thread of #1 of acme/demo failed: The conversation was locked"):
+        answered(scene, thread, settle=True)
+    assert (len(thread.remarks), thread.resolved) == (1, False)
+
+
+def test_what_github_answers_with_nothing_was_not_done(scene: Scene) -> None:
+    with pytest.raises(Refused, match="GitHub knows nothing of it: Could not resolve to a node") as refused:
+        scene.forge.client.graphql(queries.RESOLVE, {"thread": "PRRT_gone"}, writes=True)
+    assert refused.value.code == "gone"
+
+
+def answered(scene: Scene, thread: Thread, *, settle: bool) -> None:
+    began = str(thread.remarks[0].id)
+    scene.forge.answer(thread.pull, thread=thread.id, comment=began, marker="ao-answer-1", body="Done.", settle=settle)
 
 
 # --- what goes wrong ---

@@ -12,7 +12,7 @@ from django.utils import timezone
 from orchestrator.ports import PullRequestSeen, PullState
 from tests.fakegithub.world import ROBOT, World
 from tests.github.conftest import Scene
-from workers.plugins.scms.github import queries
+from workers.plugins.scms.github import glances, queries
 
 LONG_AGO = "2026-01-05T12:00:00Z"
 MANY = queries.AT_ONCE + 2  # so that a glance at all of them is cheaper
@@ -146,15 +146,47 @@ def test_what_another_process_was_told_of_is_not_answered_from_what_is_known_her
     assert asked == ["glancesAndPulls"]
 
 
-def test_the_words_of_the_one_of_which_was_told_come_along_with_the_others(scene: Scene) -> None:
-    numbers = _many(scene)[:10]
-    world = scene.github.world
-    for number in numbers[:2]:
-        world.review("grace", number, "COMMENTED", "", [("calc.py", 1, f"why {number}?")])
-    told = {numbers[1]: timezone.now()}
-    seen, asked = _look(scene, numbers[1:], told)
+def _talk(scene: Scene, numbers: list[int], *, times: int = 1) -> None:
+    for number in numbers:
+        remarks = [("calc.py", 1, f"{number}, {n}?") for n in range(times)]
+        scene.github.world.review("grace", number, "COMMENTED", "", remarks)
+
+
+def test_the_words_of_a_few_come_along_for_one_point(scene: Scene) -> None:
+    numbers = _many(scene)[:5]
+    _talk(scene, numbers[:2], times=queries.WORDED)
+    spent = scene.github.quota.points["graphql"]
+    seen, asked = _look(scene, numbers)
     assert asked == ["pulls"]
-    assert [one.body for one in seen[numbers[1]].comments] == [f"why {numbers[1]}?"]
-    seen, asked = _look(scene, numbers, told)
-    assert asked == ["glancesAndPulls", "threads"]
-    assert [one.body for one in seen[numbers[0]].comments] == [f"why {numbers[0]}?"]
+    assert scene.github.quota.points["graphql"] - spent == 2  # and who we are
+    assert [one.body for one in seen[numbers[1]].comments] == [f"{numbers[1]}, {n}?" for n in range(queries.WORDED)]
+
+
+def test_where_there_is_no_room_for_all_words_those_come_along_of_which_was_told(scene: Scene) -> None:
+    numbers = _many(scene)[:40]
+    _talk(scene, numbers[:2])
+    seen, asked = _look(scene, numbers, {numbers[1]: timezone.now()})
+    assert asked == ["pulls", "threads"]
+    assert [[one.body for one in seen[number].comments] for number in numbers[:2]] == [
+        [f"{number}, 0?"] for number in numbers[:2]
+    ]
+
+
+def test_the_words_of_more_threads_than_come_along_are_asked_for(scene: Scene) -> None:
+    numbers = _many(scene)[:1]
+    _talk(scene, numbers, times=queries.WORDED + 1)
+    seen, asked = _look(scene, numbers)
+    assert asked == ["pulls", "threads"]
+    assert len(seen[numbers[0]].comments) == queries.WORDED + 1
+
+
+def test_what_is_known_is_asked_at_length_again_after_a_while_which_is_longer_where_webhooks_tell(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = _many(scene)
+    _look(scene, numbers)
+    monkeypatch.setattr(glances, "HELD_FOR", timedelta())
+    assert _look(scene, numbers, {})[1] == ["glances"]
+    assert _look(scene, numbers)[1] == ["pulls", "pulls"]
+    monkeypatch.setattr(glances, "HELD_WHERE_TOLD", timedelta())
+    assert _look(scene, numbers, {})[1] == ["pulls", "pulls"]

@@ -124,7 +124,13 @@ def answer_thread(action: AnswerThread, task_id: int, tools: Toolbox) -> Mapping
     said = answer.words if answer is not None else turn.last_words.strip()
     words = f"{done}\n\n{capped(said, ANSWER_CAP)}".strip() or "Nothing was said to this."
     marker = key_of(action).replace(":", "-")
+    first = pull.comments.filter(thread=action.thread).earliest("created_at", "pk")
     tools.scm(task.project).answer(
-        pull.number, thread=action.thread, marker=f"ao-{marker}", body=words, settle=action.settles
+        pull.number,
+        thread=action.thread,
+        comment=first.external_id,
+        marker=f"ao-{marker}",
+        body=words,
+        settle=action.settles,
     )
     return {"thread": action.thread, "settled": action.settles}

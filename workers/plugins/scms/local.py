@@ -166,9 +166,11 @@ class LocalForge:
     def delete_branch(self, branch: str, *, expected_sha: str, timeout: float = 30) -> None:
         self.mirror.delete_remote_branch(branch, expected_sha=expected_sha, timeout=timeout)
 
-    def answer(self, number: int, *, thread: str, marker: str, body: str, settle: bool, timeout: float = 30) -> None:
+    def answer(
+        self, number: int, *, thread: str, comment: str, marker: str, body: str, settle: bool, timeout: float = 30
+    ) -> None:
         """A comment row in the thread, once per marker."""
-        del timeout
+        del comment, timeout
         row = PullRequest.objects.get(project=self.project, number=number)
         begun = row.comments.filter(thread=thread).order_by("id").first()
         if begun is None:

@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import timedelta
 from http import HTTPStatus
@@ -85,16 +86,19 @@ class Client:
         return self._call(verb, self._url(path), content=content, writes=True)
 
     def graphql(self, query: str, variables: Mapping[str, object], *, writes: bool = False) -> Mapping[str, Any]:
-        """The `data` of a query. Parts that GitHub could not answer are null in it; without any data its words are the error."""
+        """The `data` of a query. Parts that GitHub could not answer are null in it; without any data, or where what `writes` was not done, its
+        words are the error. Refused codes of the latter: `gone`, `not-allowed`."""
         content = {"query": query, "variables": dict(variables)}
         answer = self.must(self._call("POST", "graphql", content=content, writes=writes), doing="asking")
         data, errors = answer.body.get("data"), answer.body.get("errors") or []
         kinds = {str(error.get("type")) for error in errors}
         if "RATE_LIMITED" in kinds:
             raise self._slow_down(answer, "GitHub's limit for queries is used up")
+        said = _PRINTABLE.sub(" ", "; ".join(str(error.get("message")) for error in errors))[:300]
         if not isinstance(data, dict):
-            said = _PRINTABLE.sub(" ", "; ".join(str(error.get("message")) for error in errors))[:300]
             raise Unavailable(f"GitHub answered without data: {said or 'no reason given'}")
+        if writes and None in data.values():
+            raise _not_done(kinds, said)
         return data
 
     def must(self, answer: Answer, *, doing: str) -> Answer:
@@ -198,6 +202,15 @@ class Client:
         span = timedelta(seconds=wait) if wait is not None else _SECONDARY_WAIT
         self.budget.rest(span)
         return LimitReached(sentence, retry_after=span)
+
+
+def _not_done(kinds: AbstractSet[str], said: str) -> PortError:
+    """Why a mutation did nothing. What names no kind is trouble of GitHub's own."""
+    if "NOT_FOUND" in kinds:
+        return Refused(f"GitHub knows nothing of it: {said}", code="gone")
+    if kinds - {"None", "SERVICE_UNAVAILABLE"}:
+        return Refused(f"GitHub does not do it: {said}", code="not-allowed")
+    return Unavailable(f"GitHub did not do it: {said or 'no reason given'}")
 
 
 def _missing_scopes(headers: Mapping[str, str]) -> list[str]:

@@ -23,7 +23,7 @@ from orchestrator.ports import CheckSeen, Proposal, PullRequestSeen, PullState, 
 from workers.git.mirror import Mirror
 from workers.git.program import Deadline
 from workers.plugins.scms.github import glances, logs, people, queries, reading, reruns
-from workers.plugins.scms.github.client import Client
+from workers.plugins.scms.github.client import Answer, Client
 from workers.plugins.scms.github.glances import Glances, Told
 from workers.plugins.scms.github.reading import Trust
 
@@ -115,7 +115,7 @@ class GitHubForge:
         at_length = _shared_out([], numbers)
         if len(at_length) < len(asked):
             asked = at_length
-        ask = partial(queries.looks, first=max(numbers, key=told.of, default=0))
+        ask = partial(queries.looks, talked_in=sorted(numbers, key=told.of, reverse=True))
         moved: list[int] = []
         for (short, long), answer in zip(asked, self._together([ask(*batch) for batch in asked]), strict=True):
             whole = {number: self._whole(number, answer[f"p{number}"]) for number in short}
@@ -307,9 +307,10 @@ class GitHubForge:
         moved: dict[str, int] = {}
         for number, node in nodes.items():
             listed = node["reviewThreads"]["nodes"]
-            if all("comments" in thread for thread in listed):
-                found[number] = listed
-                _THREADS.keep(self._key(number), node, listed, at=at)
+            worded = [dict(thread) | dict(words) for thread, words in zip(listed, _worded(node), strict=False)]
+            if len(worded) == len(listed):
+                found[number] = worded
+                _THREADS.keep(self._key(number), node, worded, at=at)
                 continue
             known = _THREADS.known(self._key(number), node, told)
             if known is not None:
@@ -343,9 +344,11 @@ class GitHubForge:
         return seen[0]
 
     def _of_branch(self, proposal: Proposal) -> int | None:
-        repository = self._asked(queries.OF_BRANCH, branch=proposal.branch, base=proposal.base_branch)
-        own = [node for node in repository["pullRequests"]["nodes"] if not node["isCrossRepository"]]
-        return int(own[0]["number"]) if own else None
+        owner, branch = self.client.repository.partition("/")[0], proposal.branch
+        asked = self.client.get("pulls", head=f"{owner}:{branch}", base=proposal.base_branch, state="all", per_page=100)
+        listed = self.client.must(asked, doing="listing the pull requests of").body
+        own = [int(one["number"]) for one in listed if _is_own(one)]
+        return max(own, default=None)
 
     def _created(self, proposal: Proposal, deadline: Deadline) -> int:
         content = {
@@ -371,8 +374,8 @@ class GitHubForge:
         raise self.client.problem(answer, doing=f"opening a pull request for {proposal.branch} in")
 
     def merge(self, number: int, *, head_sha: str, method: str, message: str, timeout: float = 45) -> str:
-        """Merge by sha, which GitHub itself refuses when the head has moved, or is merged: then it is looked up. Where a queue is demanded the head is put into it, and this
-        is `Unavailable` until the queue has merged it."""
+        """Merge by sha, which GitHub itself refuses when the head has moved, or is merged: then it is looked up. Where a queue is demanded the
+        head is put into it, and this is `Unavailable` until the queue has merged it."""
         deadline = Deadline.after(timeout)
         title, _, body = message.partition("\n")
         content = {
@@ -466,50 +469,49 @@ class GitHubForge:
 
     def comment(self, number: int, *, marker: str, body: str, timeout: float = 30) -> None:
         """A comment of ours below the pull request, once per marker."""
-        deadline = Deadline.after(timeout)
-        hidden = f"<!-- {marker} -->"
-        if self._said(number, hidden, deadline):
-            return
-        try:
-            answer = self.client.write("POST", f"issues/{number}/comments", {"body": f"{body}\n\n{hidden}"})
-        except Unavailable:
-            if self._said(number, hidden, deadline):
-                return
-            raise
-        if not answer.ok and not (
-            answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR and self._said(number, hidden, deadline)
-        ):
+        below = f"issues/{number}/comments"
+        answer = self._say(body, marker, to=below, among=below, deadline=Deadline.after(timeout))
+        if answer is not None and not answer.ok:
             raise self.client.problem(answer, doing=f"commenting on #{number} of")
 
-    def answer(self, number: int, *, thread: str, marker: str, body: str, settle: bool, timeout: float = 30) -> None:
-        """The thread is read first, and once more where the reply's answer was lost."""
-        del number
-        deadline = Deadline.after(timeout)
-        hidden = f"<!-- {marker} -->"
-        standing = self._thread(thread, deadline)
-        if standing is None:
-            return
-        if not _holds(standing, hidden):
-            try:
-                self.client.graphql(queries.REPLY, {"thread": thread, "body": f"{body}\n\n{hidden}"}, writes=True)
-            except Unavailable:
-                standing = self._thread(thread, deadline)
-                if standing is None or not _holds(standing, hidden):
-                    raise
-        if settle and not standing["isResolved"]:
+    def answer(
+        self, number: int, *, thread: str, comment: str, marker: str, body: str, settle: bool, timeout: float = 30
+    ) -> None:
+        """What is said in threads is listed first, and once more where the reply's answer was lost: by REST, whose limit looks do not need."""
+        said = f"pulls/{number}/comments"
+        answer = self._say(body, marker, to=f"{said}/{comment}/replies", among=said, deadline=Deadline.after(timeout))
+        if answer is not None and not answer.ok and answer.status != HTTPStatus.NOT_FOUND:
+            raise self.client.problem(answer, doing=f"answering a thread of #{number} of")
+        if settle:
+            self._settle(thread)
+
+    def _settle(self, thread: str) -> None:
+        """Settling what is settled, or gone, does nothing."""
+        try:
             self.client.graphql(queries.RESOLVE, {"thread": thread}, writes=True)
+        except Refused as refused:
+            if refused.code != "gone":
+                raise
 
-    def _thread(self, thread: str, deadline: Deadline) -> Mapping[str, Any] | None:
-        deadline.left()
-        found = self.client.graphql(queries.THREADS, {"ids": [thread]})["nodes"][0]
-        return dict(found) if found is not None else None
+    def _say(self, body: str, marker: str, *, to: str, among: str, deadline: Deadline) -> Answer | None:
+        """Post these words, unless they are among what was said; None: they are there. A refusal is the caller's to judge."""
+        hidden = f"<!-- {marker} -->"
+        if self._said(hidden, among, deadline):
+            return None
+        try:
+            answer = self.client.write("POST", to, {"body": f"{body}\n\n{hidden}"})
+        except Unavailable:
+            if self._said(hidden, among, deadline):
+                return None
+            raise
+        lost = answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        return None if lost and self._said(hidden, among, deadline) else answer
 
-    def _said(self, number: int, hidden: str, deadline: Deadline) -> bool:
+    def _said(self, hidden: str, among: str, deadline: Deadline) -> bool:
         for page in range(1, PAGES + 1):
             deadline.left()
-            answer = self.client.must(
-                self.client.get(f"issues/{number}/comments", per_page=100, page=page), doing="reading the comments of"
-            )
+            asked = self.client.get(among, sort="created", direction="desc", per_page=100, page=page)
+            answer = self.client.must(asked, doing="reading the comments of")
             if any(hidden in str(one.get("body")) for one in answer.body):
                 return True
             if len(answer.body) < 100:
@@ -535,6 +537,17 @@ def _shared_out(in_short: Sequence[int], at_length: Sequence[int]) -> list[tuple
     return [*((one, ()) for one in short), *(((), one) for one in long)]
 
 
+def _worded(node: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """What was said in its first threads, as far as that came along."""
+    return node["worded"]["nodes"] if "worded" in node else ()
+
+
+def _is_own(pull: Mapping[str, Any]) -> bool:
+    """Whether its branch is in the repository itself. One that is gone was in a fork, as far as anybody knows."""
+    there = pull["head"]["repo"]
+    return there is not None and there["id"] == pull["base"]["repo"]["id"]
+
+
 def _batches(numbers: Sequence[int], size: int) -> list[Sequence[int]]:
     return [numbers[start : start + size] for start in range(0, len(numbers), size)]
 
@@ -543,10 +556,6 @@ def _with(check: CheckSeen, failure: Failure | None) -> CheckSeen:
     if failure is None:
         return check
     return replace(check, failing_log=failure.part, fingerprint=failure.fingerprint, headline=failure.headline)
-
-
-def _holds(thread: Mapping[str, Any], words: str) -> bool:
-    return any(words in str(comment["body"]) for comment in thread["comments"]["nodes"])
 
 
 def _signature(node: Mapping[str, Any]) -> object:

@@ -11,8 +11,10 @@ from typing import Any
 
 from workers.plugins.scms.github import reading
 
-# A thread that is opened again by hand shows in nothing that a glance asks for: so soon it is asked at length in any case.
+# A thread that is opened again by hand shows in nothing that a glance asks for: so soon it is asked at length in any case, and later where webhooks
+# tell of that.
 HELD_FOR = timedelta(hours=1)
+HELD_WHERE_TOLD = timedelta(hours=6)
 # GitHub writes instants to the second, so what moved just now may move once more and look the same.
 SETTLED_AFTER = timedelta(minutes=1)
 CLOCKS = timedelta(seconds=5)  # by which the clocks of those who hear webhooks and of those who look may differ
@@ -73,7 +75,7 @@ class Glances:
         """Whether a glance is enough to know all about it. What had moved a moment before it was asked at length is asked so again, unless
         webhooks would have told of more; and what they told of since is."""
         found = self._known.get(key)
-        if found is None or at - found.at >= HELD_FOR:
+        if found is None or at - found.at >= (HELD_WHERE_TOLD if told.relied_on else HELD_FOR):
             return False
         return told.nothing_since(key[1], found.at) if told.relied_on else found.settled
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 # Pull requests in one query. GitHub charges by connections, a hundred to a point and rounded: at length a pull request has three, in short one,
-# the base branch one, and threads with their words a hundred more.
+# and the base branch one.
 A_POINT = 149
 AT_ONCE = 49
 GLANCES_AT_ONCE = 100
@@ -39,8 +39,10 @@ fragment pull on PullRequest {
   }
 }
 """
-# Threads with words are a hundred connections: of one pull request they come along, of the others they are asked for where they are new.
-_AND_WORDS = "reviewThreads(first: 100) { nodes { ...words } } "
+# Words are a connection for each thread that there may be. Those of so many threads come along where there is room for them in a point; what
+# they do not reach, and of whom there is no room, is asked for where it is new.
+WORDED = 20
+_AND_WORDS = f"worded: reviewThreads(first: {WORDED}) {{ nodes {{ ...words }} }} "
 _WORDS = """
 fragment words on PullRequestReviewThread {
   comments(last: 50) { nodes { fullDatabaseId body createdAt author { login __typename } } }
@@ -83,15 +85,6 @@ query contexts($owner: String!, $name: String!, $number: Int!, $after: String) {
     + _CONTEXT
 )
 VIEWER = "query viewer { viewer { login } }"
-OF_BRANCH = """
-query ofBranch($owner: String!, $name: String!, $branch: String!, $base: String!) {
-  repository(owner: $owner, name: $name) {
-    pullRequests(headRefName: $branch, baseRefName: $base, first: 5, orderBy: {field: CREATED_AT, direction: DESC}) {
-      nodes { number state isCrossRepository }
-    }
-  }
-}
-"""
 NODE = """
 query node($owner: String!, $name: String!, $number: Int!) {
   repository(owner: $owner, name: $name) {
@@ -119,11 +112,6 @@ mutation resolve($thread: ID!) {
   resolveReviewThread(input: {threadId: $thread}) { thread { id isResolved } }
 }
 """
-REPLY = """
-mutation reply($thread: ID!, $body: String!) {
-  addPullRequestReviewThreadReply(input: {pullRequestReviewThreadId: $thread, body: $body}) { comment { fullDatabaseId } }
-}
-"""
 
 
 def connections(in_short: Sequence[int], at_length: Sequence[int]) -> int:
@@ -131,15 +119,15 @@ def connections(in_short: Sequence[int], at_length: Sequence[int]) -> int:
     return len(in_short) + 3 * len(at_length) + 1
 
 
-def looks(in_short: Sequence[int], at_length: Sequence[int], *, first: int = 0) -> str:
+def looks(in_short: Sequence[int], at_length: Sequence[int], *, talked_in: Sequence[int] = ()) -> str:
     """The query for all about some pull requests, for whether that would show anything new of others, in the same shape, and for where the base
-    branch stands now: `p1` to `pN`, and `base`. The words of one come along where that costs nothing: of the only one, or of `first`."""
-    likely = at_length[0] if len(at_length) == 1 else first
-    room = connections(in_short, at_length) + 100 <= A_POINT
-    worded = likely if likely in at_length and room else None
+    branch stands now: `p1` to `pN`, and `base`. Words come along where that costs nothing, of those first in which there was talk."""
+    room = max(0, A_POINT - connections(in_short, at_length)) // (1 + WORDED)
+    wanted = set(at_length)
+    worded = set([*(one for one in talked_in if one in wanted), *at_length][:room])
     lines = [f"    p{number}: pullRequest(number: {int(number)}) {{ ...glance }}" for number in in_short]
     lines += [
-        f"    p{number}: pullRequest(number: {int(number)}) {{ ...pull {_AND_WORDS if number == worded else ''}}}"
+        f"    p{number}: pullRequest(number: {int(number)}) {{ ...pull {_AND_WORDS if number in worded else ''}}}"
         for number in at_length
     ]
     asked = "\n".join(lines)
@@ -147,7 +135,7 @@ def looks(in_short: Sequence[int], at_length: Sequence[int], *, first: int = 0) 
         _CARD,
         _GLANCE if in_short else "",
         _PULL if at_length else "",
-        _WORDS if worded is not None else "",
+        _WORDS if worded else "",
         _CONTEXT,
     ]
     return f"""
