@@ -15,7 +15,8 @@ _ORIGIN = datetime(2000, 1, 1, tzinfo=UTC)
 RUNG_WITHIN = timedelta(days=2)  # webhooks of which nothing was heard for longer may have been taken away
 BELL_IS_LATE = timedelta(minutes=2)  # what a look saw is told of within so long, else its webhook was lost
 DISTRUST = timedelta(hours=3)  # for so long after a lost one, looks go by themselves again
-# After a ring. What somebody waits for is looked at now; what only goes on is looked at together with that, or else by then.
+# After a ring. What somebody waits for is looked at now; what only goes on comes along with the next look of its project, or is looked at by
+# then.
 IN_A_ROW = timedelta(seconds=5)
 IN_PASSING = timedelta(minutes=5)
 
@@ -37,8 +38,9 @@ def look_again_after(
 
 
 def next_look(span: timedelta, *, now: datetime, project: int) -> datetime:
-    """When a look that is due after `span` is made: those that have time fall on the same moments in a project, and are one question."""
-    if span < WARM:
+    """When a look that is due after `span` is made: those that nothing else brings along and that have time fall on the same moments in a
+    project, and are one question."""
+    if span not in {WARM, COLD}:
         return now + span
     shift = timedelta(seconds=project * 37 % span.total_seconds())  # not all projects at once
     return now + span - (now - _ORIGIN - shift) % span

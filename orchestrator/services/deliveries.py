@@ -59,8 +59,7 @@ def take_in(
     projects = [project for project in _projects(repository) if speaks_for in {None, project}]
     meant = PullRequest.objects.filter(_meant(payload), project__in=projects, state="open")
     urgent = _urgent(event, payload)
-    in_passing = watching.next_look(watching.IN_PASSING, now=now, project=projects[0].pk if projects else 0)
-    row.looked_at = _ring(meant, by=now if urgent else in_passing, now=now)
+    row.looked_at = _ring(meant, by=now if urgent else now + watching.IN_PASSING, now=now)
     row.save(update_fields=["looked_at"])
     Project.objects.filter(_rung_before(now), pk__in=[project.pk for project in projects]).update(rung_at=now)
     if row.looked_at and urgent:

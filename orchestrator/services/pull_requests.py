@@ -49,7 +49,7 @@ def record(*, task: Task, seen: PullRequestSeen, now: datetime) -> PullRequest:
 def _looked_at_next(project: Project, *, now: datetime) -> datetime:
     """It has just been seen: what the forge does not know yet, and what begins now, is seen with the next look."""
     if deliveries.rings(project=project, now=now):
-        return watching.next_look(watching.IN_PASSING, now=now, project=project.pk)
+        return now + watching.IN_PASSING
     return now + watching.HOT
 
 

@@ -94,5 +94,6 @@ def test_looks_that_have_time_fall_on_the_same_moment_in_a_project(span: timedel
     assert len({next_look(span, now=NOW, project=n) for n in range(10)}) == 10
 
 
-def test_what_is_hot_is_looked_at_in_its_own_time() -> None:
-    assert next_look(HOT, now=NOW, project=7) == NOW + HOT
+@pytest.mark.parametrize("span", [HOT, IN_PASSING])
+def test_what_is_hot_or_comes_along_with_others_is_looked_at_in_its_own_time(span: timedelta) -> None:
+    assert next_look(span, now=NOW, project=7) == NOW + span
