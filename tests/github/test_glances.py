@@ -164,12 +164,18 @@ def test_the_words_of_a_few_come_along_for_one_point(scene: Scene) -> None:
 
 def test_where_there_is_no_room_for_all_words_those_come_along_of_which_was_told(scene: Scene) -> None:
     numbers = _many(scene)[:40]
-    _talk(scene, numbers[:2])
+    _talk(scene, numbers[1:2])
     seen, asked = _look(scene, numbers, {numbers[1]: timezone.now()})
+    assert asked == ["pulls"]
+    assert [one.body for one in seen[numbers[1]].comments] == [f"{numbers[1]}, 0?"]
+
+
+def test_of_whom_there_is_no_room_the_words_are_asked_for(scene: Scene) -> None:
+    numbers = _many(scene)[:40]
+    _talk(scene, numbers[1:2])
+    seen, asked = _look(scene, numbers, {numbers[0]: timezone.now()})
     assert asked == ["pulls", "threads"]
-    assert [[one.body for one in seen[number].comments] for number in numbers[:2]] == [
-        [f"{number}, 0?"] for number in numbers[:2]
-    ]
+    assert [one.body for one in seen[numbers[1]].comments] == [f"{numbers[1]}, 0?"]
 
 
 def test_the_words_of_more_threads_than_come_along_are_asked_for(scene: Scene) -> None:
