@@ -193,6 +193,8 @@ class _Root:
 
     def enqueuePullRequest(self, _info: object, input: Mapping[str, Any]) -> dict[str, Any]:
         pull = next(one for one in self._world.pulls.values() if one.node_id == input["pullRequestId"])
+        if self._world.conflicts(pull):
+            raise GraphQLError("Pull request is in dirty status", extensions={"type": "UNPROCESSABLE"})
         pull.queued = True
         return {"mergeQueueEntry": {"id": f"MQE_{pull.number}"}}
 

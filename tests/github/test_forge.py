@@ -348,6 +348,16 @@ def test_where_a_queue_is_demanded_the_head_is_put_into_it_once(scene: Scene) ->
     assert merge(scene, number, head) == sha
 
 
+def test_a_head_that_github_does_not_put_into_its_queue_is_refused_with_its_reason(scene: Scene) -> None:
+    head = scene.push(files={"calc.py": "mine\n"})
+    number = scene.open()
+    scene.github.world.merge_queue = True
+    scene.advance_base({"calc.py": "theirs\n"})
+    with pytest.raises(Refused, match="GitHub does not do it: Pull request is in dirty status") as refused:
+        merge(scene, number, head)
+    assert refused.value.code == "not-allowed"
+
+
 def test_a_head_that_the_queue_gave_up_is_refused_with_the_reason_and_put_in_anew_when_asked_anew(scene: Scene) -> None:
     head = scene.push()
     number = scene.open()
