@@ -29,6 +29,11 @@ def packs(here: SpareLab) -> list[int]:
     return [int(line.split()[1]) for line in sorted(listed.splitlines())]
 
 
+def replica_of(here: SpareLab) -> Replica:
+    home, mirror = here.spare_port.facts().home, here.tools.mirror(here.project)
+    return Replica(mirror=mirror, host=here.port_to_spare.port, name="spare", path=f"{home}/mirrors/{mirror.path.name}")
+
+
 @pytest.mark.parametrize("account", ["agent", "root"])
 def test_a_task_goes_from_words_to_a_merged_change_on_a_machine_over_ssh(account: str) -> None:
     with spare(account=account) as here:
@@ -91,11 +96,7 @@ def test_a_restarted_session_goes_on_from_what_was_published() -> None:
 
 def test_a_repository_that_does_not_get_there_in_one_go_is_gone_on_with() -> None:
     with spare(files={"README": "hello\n", "test.sh": "true\n", "noise": NOISE * 3}) as here:
-        home = here.spare_port.facts().home
-        mirror = here.tools.mirror(here.project)
-        replica = Replica(
-            mirror=mirror, host=here.port_to_spare.port, name="spare", path=f"{home}/mirrors/{mirror.path.name}"
-        )
+        replica = replica_of(here)
         here.port_to_spare.allowed = 2  # it is asked what is there, and one piece is carried
         with pytest.raises(Unavailable, match=r"4\.2 of 1[0-9]\.. MB of the repository have got to spare") as told:
             replica.bring(here.project.base_sha)
@@ -108,3 +109,24 @@ def test_a_repository_that_does_not_get_there_in_one_go_is_gone_on_with() -> Non
         # Asked what is there; refused the first piece, which is there; two more pieces; taken in.
         assert here.port_to_spare.asked["command"] - asked == 5
         assert packs(here)[0] > 8_000_000
+
+
+SLOW_GIT = """#!/bin/sh
+case "$*" in *unbundle*) while [ ! -e /tmp/go-on ]; do sleep 0.02; done ;; esac
+exec /usr/bin/git "$@"
+"""
+
+
+def test_a_repository_that_a_machine_takes_long_to_take_in_is_waited_for_and_carried_once() -> None:
+    with spare() as here:
+        here.machine.inside("sh", "-c", "cat > /usr/local/bin/git && chmod 755 /usr/local/bin/git", stdin=SLOW_GIT)
+        replica = replica_of(here)
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="spare takes in the repository") as told:
+                replica.bring(here.project.base_sha, timeout=2)
+            assert told.value.under_way
+        carried = here.port_to_spare.asked["command"]
+        here.machine.inside("touch", "/tmp/go-on")
+        replica.bring(here.project.base_sha)
+        assert here.port_to_spare.asked["command"] == carried
+        assert len(packs(here)) == 1

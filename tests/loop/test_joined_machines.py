@@ -87,8 +87,9 @@ def at_work(tools: Toolbox) -> Iterator[None]:
         over.set()
         worker.join()
         Parcel.objects.all().delete()
-        for packing in list(outgoing._PACKING.values()):
-            packing.join(10)
+        for bundle in list(outgoing.PACKING._going):
+            with suppress(PortError):
+                outgoing.PACKING.over(bundle, patience=10)
 
 
 @pytest.fixture(autouse=True)

@@ -1,22 +1,25 @@
-"""Bundles on their way out of a mirror: each is made once, in a thread of its own, and kept as a file until it has got where it is wanted."""
+"""Bundles on their way out of a mirror: each is made once, behind the calls that wait for it, and kept as a file until it has got where it is
+wanted."""
 
 from __future__ import annotations
 
 import hashlib
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from orchestrator.ports import PortError, Unavailable
+from workers.git.behind import Behind
 from workers.git.program import Deadline
 
 KEPT = 24 * 3600.0  # seconds that a bundle is kept for the next try
-PACKING = 3600.0  # seconds that packing may take: it goes on behind the calls that wait for it
-_PACKING: dict[Path, threading.Thread] = {}
+AT_MOST = 3600.0  # seconds that packing, or taking in, may take: it goes on behind the calls that wait for it
+LOOK_AGAIN = timedelta(seconds=2)
+PACKING = Behind()
 
 
 class Source(Protocol):
@@ -41,21 +44,17 @@ def packed(source: Source, sha: str, haves: Sequence[str], *, to: str, deadline:
     outgoing = source.path.with_name(f"{source.path.stem}.outgoing") / to
     digest = hashlib.sha256(" ".join([sha, *sorted(haves)]).encode()).hexdigest()[:16]
     bundle = outgoing / f"{digest}.bundle"
-    failed: list[PortError] = []
-    packing = _PACKING.get(bundle)
-    if packing is None or not packing.is_alive():
+    if not PACKING.has(bundle):
         if bundle.exists():
             return bundle
         _forget_old(outgoing)
-        packing = threading.Thread(target=_caught(failed, lambda: _make(source, bundle, sha, haves)), daemon=True)
-        _PACKING[bundle] = packing
-        packing.start()
-    packing.join(deadline.left() / 2)
-    if packing.is_alive():
-        raise Unavailable(f"the repository is being packed for {to}", retry_after=timedelta(seconds=2))
-    del _PACKING[bundle]
-    if not bundle.exists():
-        raise Unavailable(f"the repository cannot be packed for {to}{': ' + str(failed[0]) if failed else ''}")
+        PACKING.begin(bundle, partial(_make, source, bundle, sha, haves))
+    try:
+        made = PACKING.over(bundle, patience=deadline.left() / 2)
+    except PortError as error:
+        raise Unavailable(f"the repository cannot be packed for {to}: {error}") from error
+    if not made:
+        raise Unavailable(f"the repository is being packed for {to}", retry_after=LOOK_AGAIN, under_way=True)
     return bundle
 
 
@@ -63,7 +62,7 @@ def _make(source: Source, bundle: Path, sha: str, haves: Sequence[str]) -> None:
     fresh = bundle.with_suffix(".new")
     try:
         bundle.parent.mkdir(parents=True, exist_ok=True)
-        source.bundle(sha, haves=haves, to=fresh, timeout=PACKING)
+        source.bundle(sha, haves=haves, to=fresh, timeout=AT_MOST)
         fresh.rename(bundle)
     except OSError as error:
         raise Unavailable(f"{error.filename}: {error.strerror}") from error
@@ -75,13 +74,3 @@ def _forget_old(outgoing: Path) -> None:
         with suppress(FileNotFoundError):  # another process forgets too
             if bundle.stat().st_mtime < time.time() - KEPT:
                 bundle.unlink()
-
-
-def _caught(failed: list[PortError], act: Callable[[], None]) -> Callable[[], None]:
-    def run() -> None:
-        try:
-            act()
-        except PortError as error:
-            failed.append(error)
-
-    return run

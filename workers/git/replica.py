@@ -1,7 +1,8 @@
 """A copy of our mirror on another machine, which has no credential to fetch one: what it lacks is carried there as a bundle.
 
 Sessions there borrow its objects, as those here borrow our mirror's. Like it, it is never pruned. A bundle that does not get there in one go
-is gone on with by the next call: what has arrived is always the beginning of what is wanted.
+is gone on with by the next call: what has arrived is always the beginning of what is wanted. Taking it in, which may last the first time, goes on
+behind the calls that wait for it.
 """
 
 from __future__ import annotations
@@ -11,16 +12,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from orchestrator.ports import Command, Completed, Host, Refused, Unavailable
-from workers.git.outgoing import Source, packed
+from workers.git.behind import Behind
+from workers.git.outgoing import AT_MOST, LOOK_AGAIN, Source, packed
 from workers.git.program import Deadline
 
 PIECE = 4 * 1024 * 1024
 _MISSING, _ELSEWHERE = 41, 42
 _LOCKS: dict[tuple[Path, str], threading.Lock] = {}
 _LOCKS_LOCK = threading.Lock()
+_TAKING = Behind()
 
 _ENVIRONMENT = {
     "LC_ALL": "C",
@@ -89,14 +93,28 @@ class Replica:
         """Make sure that this commit and its history are there. Raises `Unavailable` while it is on its way, with how far it has come."""
         deadline = Deadline.after(timeout)
         with _alone(self.mirror.path, self.name, deadline):
-            asked = self._run(_ASK, sha, deadline=deadline)
-            if asked.code == 0:
-                return
-            haves = [have for have in asked.stdout.decode().split() if self.mirror.has(have)]
-            bundle = packed(self.mirror, sha, haves, to=self.name, deadline=deadline)
-            self._send(sha, bundle, deadline)
-            self._run(_TAKE, sha, bundle.name, deadline=deadline)
-            bundle.unlink(missing_ok=True)
+            taking = self.mirror.path, self.name, sha
+            if not _TAKING.has(taking):
+                bundle = self._carried(sha, deadline)
+                if bundle is None:
+                    return
+                _TAKING.begin(taking, partial(self._take, sha, bundle))
+            if not _TAKING.over(taking, patience=deadline.left() / 2):
+                raise Unavailable(f"{self.name} takes in the repository", retry_after=LOOK_AGAIN, under_way=True)
+
+    def _carried(self, sha: str, deadline: Deadline) -> Path | None:
+        """The bundle that is there now and is still to be taken in; None: nothing is missing."""
+        asked = self._run(_ASK, sha, deadline=deadline)
+        if asked.code == 0:
+            return None
+        haves = [have for have in asked.stdout.decode().split() if self.mirror.has(have)]
+        bundle = packed(self.mirror, sha, haves, to=self.name, deadline=deadline)
+        self._send(sha, bundle, deadline)
+        return bundle
+
+    def _take(self, sha: str, bundle: Path) -> None:
+        self._run(_TAKE, sha, bundle.name, deadline=Deadline.after(AT_MOST))
+        bundle.unlink(missing_ok=True)
 
     def _send(self, sha: str, bundle: Path, deadline: Deadline) -> None:
         """Piece by piece, from where an earlier call came to."""
