@@ -15,7 +15,8 @@ from orchestrator.services import base_checks, deliveries, forges, projects, pul
 from workers import runner
 from workers.toolbox import Toolbox
 
-# What is due so soon comes along, and so does what was rung for in passing or is not known yet: looks of a project fall together, and cost the forge one question.
+# What is due so soon comes along, and so does what was rung for in passing, or is not known of this base yet: looks of a project fall together, and
+# cost the forge one question.
 TOGETHER = timedelta(seconds=15)
 WRITES_FIRST = timedelta(seconds=5)  # between the end of a limit and the first look
 
@@ -26,7 +27,7 @@ def observe_due_pull_requests(tools: Toolbox) -> int:
     open_ones = PullRequest.objects.filter(state="open")
     due = open_ones.filter(Q(poll_at__isnull=True) | Q(poll_at__lte=now)).values_list("project", flat=True)
     soon = Q(poll_at__isnull=True) | Q(poll_at__lte=now + TOGETHER)
-    along = soon | Q(rung_at__gt=F("observed_at")) | Q(mergeable__isnull=True)
+    along = soon | Q(rung_at__gt=F("observed_at")) | Q(mergeable__isnull=True) | ~Q(base_sha=F("project__base_sha"))
     return sum(
         _observe(project, list(open_ones.filter(along, project=project).select_related("task")), tools)
         for project in Project.objects.filter(pk__in=list(due.distinct()))

@@ -7,12 +7,18 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet, Value
+from django.db.models.functions import Coalesce, Least
 
 from orchestrator import doorbell
+from orchestrator.domain import watching
 from orchestrator.domain.naming import valid_branch
-from orchestrator.models import Host, Membership, Project, PullRequest, Role
-from orchestrator.services import events
+from orchestrator.domain.status import TaskStatus
+from orchestrator.models import Host, Membership, Project, PullRequest, Review, Role
+from orchestrator.services import deliveries, events
 from orchestrator.services.events import Actor
+
+_ABOUT_TO_BE_MERGED = (TaskStatus.MERGEABLE, TaskStatus.MERGING)
 
 
 class InvalidProject(Exception):
@@ -86,15 +92,27 @@ def local_host(*, name: str, capacity: int) -> Host:
 
 @transaction.atomic
 def mirrored(*, project: Project, base_sha: str, now: datetime, looked_at: Sequence[int] = ()) -> bool:
-    """The mirror was fetched. True: the base has moved, so every open pull request is looked at again, but those that just were."""
+    """The mirror was fetched. True: the base has moved, so every open pull request is looked at again, but those that just were. Whether it can
+    still be merged is the only news of it, for which those wait that are about to be: where webhooks tell the rest, the others come along."""
     moved = bool(project.base_sha) and project.base_sha != base_sha
     Project.objects.filter(pk=project.pk).update(base_sha=base_sha, mirrored_at=now)
     Project.objects.filter(pk=project.pk, notice__startswith=project.shown_remote).update(notice="")
     if moved or not project.base_sha:
-        PullRequest.objects.filter(project=project, state="open").exclude(pk__in=looked_at).update(poll_at=now)
+        _look_again(
+            PullRequest.objects.filter(project=project, state="open").exclude(pk__in=looked_at), project, now=now
+        )
         doorbell.ring("observe_pull_requests", queue_name="effects")
         doorbell.ring("place_tasks", queue_name="control")
     return moved
+
+
+def _look_again(pulls: QuerySet[PullRequest], project: Project, *, now: datetime) -> None:
+    by = Least(Coalesce("poll_at", Value(now)), Value(now + watching.IN_PASSING))
+    if deliveries.rings(project=project, now=now):
+        pulls.update(poll_at=by)
+        approved = Exists(Review.objects.filter(pull_request=OuterRef("pk"), decision="approve"))
+        pulls = pulls.filter(Q(task__status__in=_ABOUT_TO_BE_MERGED) | approved)
+    pulls.update(poll_at=now)
 
 
 @transaction.atomic

@@ -13,8 +13,9 @@ from django.test import Client
 from django.utils import timezone
 
 from orchestrator.domain import watching
-from orchestrator.models import Delivery, Project, PullRequest
-from orchestrator.services import deliveries, pull_requests
+from orchestrator.domain.status import TaskStatus
+from orchestrator.models import Delivery, Project, PullRequest, Review
+from orchestrator.services import deliveries, projects, pull_requests
 from tests.fakegithub import documents
 from tests.web import scenes
 
@@ -96,6 +97,30 @@ def test_what_only_goes_on_is_looked_at_in_passing(
     assert deliver(about(pull, **body), event=event).json()["looks"] == 1
     assert due(pull) is at_once
     assert due(pull, within=watching.IN_PASSING)
+
+
+def test_where_webhooks_tell_the_rest_a_moved_base_is_looked_at_now_by_those_that_are_about_to_be_merged(
+    pull: PullRequest, secret: str
+) -> None:
+    project = pull.project
+    mergeable = scenes.pull(scenes.task(project, status=TaskStatus.MERGEABLE))
+    approved = scenes.pull(scenes.task(project))
+    Review.objects.create(pull_request=approved, author="grace", decision="approve", submitted_at=timezone.now())
+
+    def move(base_sha: str) -> None:
+        PullRequest.objects.update(poll_at=timezone.now() + timedelta(hours=1))
+        project.refresh_from_db()
+        projects.mirrored(project=project, base_sha=base_sha, now=timezone.now())
+
+    deliver(about(pull, action="labeled"), event="pull_request")
+    move("1" * 40)
+    move("2" * 40)
+    assert [due(one) for one in (pull, mergeable, approved)] == [False, True, True]
+    assert due(pull, within=watching.IN_PASSING)
+
+    PullRequest.objects.update(untold_at=timezone.now() - watching.BELL_IS_LATE)  # one was lost
+    move("3" * 40)
+    assert due(pull)
 
 
 def test_what_is_due_sooner_stays_due(pull: PullRequest, secret: str) -> None:
