@@ -358,6 +358,9 @@ def test_unknown_keys_are_warned_of_with_the_nearest_known_one(text: str, named:
         ("\tport: 1", "not YAML"),
         ("a: \x00", "printable"),
         ("a: \ud800", "printable"),
+        (r'a: "\0"', "no half of one"),
+        (r'a: "\uD800"', "no half of one"),
+        (r'"a\0": 1', "no half of one"),
         ("? [a, b]\n: c", "a key is a word"),
         ("a: " + "x" * 600_000, "at most 500000 characters"),
         ("a: 1\n---\nb: 2", "not YAML"),
@@ -365,6 +368,13 @@ def test_unknown_keys_are_warned_of_with_the_nearest_known_one(text: str, named:
 )
 def test_t22_yaml_that_bites_is_refused(text: str, accepted: str) -> None:
     assert accepted in refusal(text)
+
+
+def test_a_character_that_is_escaped_in_two_halves_is_one() -> None:
+    applied(r'projects: {my-app: {repo: owner/my-app, name: "rocket \uD83D\uDE80", note: "\uD83D\uDE80"}}')
+
+    row = Project.objects.get()
+    assert (row.name, row.settings_extra["file"]["note"]) == ("rocket \U0001f680", "\U0001f680")
 
 
 def test_a_reference_that_is_not_set_is_refused_with_its_name_and_line() -> None:

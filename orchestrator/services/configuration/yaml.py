@@ -6,6 +6,7 @@ Plain values mean what YAML 1.2 says, so `1:30` is text and not ninety. Aliases,
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,7 +88,7 @@ def _plain(node: yaml.Node, path: str, key: tuple[str, ...], lines: dict[tuple[s
         return _mapping(node, path, key, lines)
     if isinstance(node, yaml.SequenceNode):
         return [_plain(inner, path, (*key, str(place)), lines) for place, inner in enumerate(node.value)]
-    return _scalar(node) if isinstance(node, yaml.ScalarNode) else None
+    return _scalar(node, _text(node, path, key)) if isinstance(node, yaml.ScalarNode) else None
 
 
 def _mapping(
@@ -98,7 +99,7 @@ def _mapping(
         line = name_node.start_mark.line + 1
         if not isinstance(name_node, yaml.ScalarNode) or not name_node.value:
             raise _refused(path, line, "this key", "a key is a word", key=key)
-        name = str(name_node.value)
+        name = _text(name_node, path, key)
         if name == "<<":
             raise _refused(path, line, "<<", "merge keys are not taken; write the values out", key=key)
         if name in found:
@@ -111,8 +112,19 @@ def _mapping(
     return found
 
 
-def _scalar(node: yaml.ScalarNode) -> object:
-    text = str(node.value)
+def _text(node: yaml.ScalarNode, path: str, key: tuple[str, ...]) -> str:
+    """What a scalar says. Escapes may say what no database stores; a character that is written as two halves, as JSON does, is one."""
+    written = str(node.value)
+    text = None
+    with suppress(UnicodeDecodeError):
+        text = written.encode("utf-16", "surrogatepass").decode("utf-16")
+    if text is None or "\0" in text:
+        accepted = "characters that can be stored: no \\0, and no half of one"
+        raise _refused(path, node.start_mark.line + 1, repr(written), accepted, key=key)
+    return text
+
+
+def _scalar(node: yaml.ScalarNode, text: str) -> object:
     if node.style is not None:
         return text
     if text.lower() in _WORDS:
