@@ -169,7 +169,10 @@ class ProjectAdmin(Told):
             None,
             {"fields": ("key", "name", "remote", "checkout", "default_branch", "session_prefix", "paused", "notice")},
         ),
-        ("Agents", {"fields": ("agent", "agent_config", "agent_rules", "env", "sandbox", "budget")}),
+        (
+            "Agents",
+            {"fields": ("agent", "agent_config", "agent_rules", "agent_rules_file", "env", "sandbox", "budget")},
+        ),
         ("Workspaces", {"fields": ("symlinks", "post_create", "warm_workspaces", "max_sessions", "reassign_after")}),
         ("Forge and merging", {"fields": ("scm", "merge_method", "auto_cleanup", "cleanup_grace")}),
         ("Calling people", {"fields": ("escalation",)}),

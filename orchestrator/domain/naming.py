@@ -9,9 +9,11 @@ from urllib.parse import urlsplit
 BRANCH_LENGTH = 60
 PREFIX_LENGTH = 20
 WORKSPACE_LENGTH = 48
+FILE_LENGTH = 500
 
 _NOT_IN_SLUG = re.compile(r"[^a-z0-9]+")
 _BRANCH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/+@#-]{0,199}")
+_FILE_PART = re.compile(r"[\w.@#+(\[][\w.@#+,=()\[\] -]*")
 _LOGIN = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://)[^/]*@")
 _SHA = re.compile(r"[0-9a-f]{40}")
 _SCP_LIKE = re.compile(r"[^@/]+@(?P<host>[^:/]+):(?P<path>.+)")
@@ -43,6 +45,14 @@ def valid_branch(name: str) -> bool:
     if not _BRANCH.fullmatch(name) or ".." in name or "@{" in name or name in {"HEAD", "@"} or _SHA.fullmatch(name):
         return False
     return all(part and part[0] not in ".-" and not part.endswith((".", ".lock")) for part in name.split("/"))
+
+
+def valid_repository_file(path: str) -> bool:
+    """Whether this names a file of a repository by its path from the root, and a prompt and a shell take it for nothing but a path."""
+    parts = path.removeprefix("./").split("/")
+    return len(path) <= FILE_LENGTH and all(
+        _FILE_PART.fullmatch(part) and part not in {".", ".."} and part.lower() != ".git" for part in parts
+    )
 
 
 def valid_sha(text: str) -> bool:

@@ -30,6 +30,7 @@ class Migration(migrations.Migration):
                 ('agent', models.CharField(default='claude-code', max_length=60)),
                 ('agent_config', models.JSONField(blank=True, default=dict)),
                 ('agent_rules', models.TextField(blank=True, help_text='Told to every agent with its task.')),
+                ('agent_rules_file', models.CharField(blank=True, help_text='A file of the repository, such as docs/RULES.md, that every agent is told to read before it begins.', max_length=500, validators=[orchestrator.models.project.valid_rules_file])),
                 ('env', models.JSONField(blank=True, default=dict, help_text='Environment of the agents. No secrets: agents can read it.')),
                 ('symlinks', models.JSONField(blank=True, default=dict)),
                 ('post_create', models.JSONField(blank=True, default=list, help_text='Commands run once in each new workspace.')),

@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.db import models
 
 from orchestrator.domain.budgets import parse_budget
-from orchestrator.domain.naming import without_login
+from orchestrator.domain.naming import FILE_LENGTH, valid_repository_file, without_login
 from orchestrator.domain.rules import Priority, Trigger
 from orchestrator.ports import Sandbox
 
@@ -28,6 +28,14 @@ def valid_budget(written: object) -> None:
         parse_budget(written if isinstance(written, dict) else {str(written): {}})
     except ValueError as error:
         raise ValidationError(str(error)) from error
+
+
+def valid_rules_file(path: str) -> None:
+    """Refuse what agents could not be told to read in their repository."""
+    if not valid_repository_file(path):
+        raise ValidationError(
+            f"{path!r} is not a plain path from the root of the repository, such as docs/RULES.md: write the text as agent rules instead"
+        )
 
 
 class ProjectQuerySet(models.QuerySet["Project"]):
@@ -54,6 +62,12 @@ class Project(models.Model):
     agent = models.CharField(max_length=60, default="claude-code")
     agent_config = models.JSONField(default=dict, blank=True)
     agent_rules = models.TextField(blank=True, help_text="Told to every agent with its task.")
+    agent_rules_file = models.CharField(
+        max_length=FILE_LENGTH,
+        blank=True,
+        validators=[valid_rules_file],
+        help_text="A file of the repository, such as docs/RULES.md, that every agent is told to read before it begins.",
+    )
     env = models.JSONField(
         default=dict, blank=True, help_text="Environment of the agents. No secrets: agents can read it."
     )

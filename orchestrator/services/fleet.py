@@ -230,6 +230,7 @@ def _tell_task(task: Task, session: Session, *, history: str) -> None:
         title=task.title,
         body=task.body,
         rules=project.agent_rules,
+        rules_file=project.agent_rules_file,
         branch=task.branch,
         base=project.default_branch,
         history=history,

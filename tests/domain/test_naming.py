@@ -52,6 +52,48 @@ def test_what_a_shell_would_run_does_not_survive(title: str) -> None:
     assert set(naming.branch_for("app", 1, title)) <= set(string.ascii_lowercase + string.digits + "-/")
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "RULES.md",
+        "./RULES.md",
+        ".agent-rules.md",
+        "docs/de/Regeln für alle.md",
+        "app/(shop)/[id]/a+b,c=d@2#3.md",
+        "規則/x",
+    ],
+)
+def test_a_file_is_named_from_the_root_of_its_repository(path: str) -> None:
+    assert naming.valid_repository_file(path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        ".",
+        "..",
+        "/a",
+        "~/a",
+        "a/../b",
+        "a//b",
+        "a/",
+        "./",
+        "./../a",
+        "a/./b",
+        ".git/config",
+        "sub/.GIT/x",
+        "-rf",
+        " a",
+        r"a\b",
+    ]
+    + [f"a{character}b" for character in "`$;|&<>'\"*?!:~\n\r\t\x00\x1b\x7f\u2028\u202e\u200b\ud800"]
+    + ["x" * 501],
+)
+def test_what_a_prompt_or_a_shell_could_take_for_more_than_a_path_names_no_file(path: str) -> None:
+    assert not naming.valid_repository_file(path)
+
+
 def test_accents_lose_their_accents_only() -> None:
     assert naming.branch_for("Café", 1, "Übersicht für später") == "cafe/1-ubersicht-fur-spater"
 

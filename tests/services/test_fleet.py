@@ -121,6 +121,20 @@ def test_of_two_projects_neither_waits_for_all_of_the_other() -> None:
 
 
 @pytest.mark.usefixtures("host")
+def test_a_session_and_its_successor_are_told_of_the_file_with_rules_as_the_project_says_it_then() -> None:
+    project = _project()
+    Project.objects.update(agent_rules="Be kind.", agent_rules_file="docs/RULES.md")
+    _task(project)
+    _dispatch()
+    first = Message.objects.get(session__epoch=1).text
+    assert "Be kind.\n\nBefore you begin, read the file `docs/RULES.md` of this repository" in first
+    Session.objects.update(ended_at=timezone.now(), end_reason="the host is gone")
+    Project.objects.update(agent_rules_file="AGENTS.md")
+    _dispatch()
+    assert "read the file `AGENTS.md` of" in Message.objects.get(session__epoch=2).text
+
+
+@pytest.mark.usefixtures("host")
 def test_a_successor_is_told_what_a_turn_that_never_started_was_to_say() -> None:
     task = _task(_project())
     _dispatch()

@@ -99,6 +99,7 @@ def test_several_projects_inherit_field_by_field() -> None:
     assert (stuck.threshold, stuck.action) == (timedelta(minutes=20), (Reply.NOTIFY, Reply.RESTART_AGENT))
     assert (stuck.auto, stuck.priority) == (True, Priority.URGENT)
     assert (api.agent, web.agent, infra.agent) == ("codex", "aider", "codex")
+    assert (web.agent_rules_file, api.agent_rules_file) == (".agent-rules.md", "")
     assert web.env == {"NODE_ENV": "test", "NPM_TOKEN": "${NPM_TOKEN}", "WORKERS": "4"}
     assert infra.own_checks == {"plan": "make plan"}
 

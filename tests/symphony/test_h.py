@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.domain.issues import Blocker
 from orchestrator.domain.status import TaskStatus
-from orchestrator.models import Message, Session, Turn
+from orchestrator.models import Message, Project, Session, Turn
 from orchestrator.services import tasks
 from orchestrator.services.workflows import prompt
 from tests.lab import FIX, lab
@@ -50,6 +50,7 @@ def test_h_what_people_outside_wrote_is_data_in_the_prompt() -> None:
 def test_h_a_session_after_the_first_is_told_its_number() -> None:
     with lab(**script(f"sleep 1; {FIX}")) as here:
         apply(here.project, "agent: {}", "{{ issue.title }}{% if attempt %} for the {{ attempt }}th time{% endif %}")
+        Project.objects.update(agent_rules_file="docs/RULES.md")
         task = here.submit("Fix it")
         here.reach(task, TaskStatus.WORKING)
         tasks.restart(task=task, actor=here.me)
@@ -60,6 +61,7 @@ def test_h_a_session_after_the_first_is_told_its_number() -> None:
         assert "th time" not in first.prompt
         assert "Fix it for the 1th time" in second.prompt
         assert "do not push" in first.prompt
+        assert ["read the file `docs/RULES.md`" in turn.prompt for turn in (first, second)] == [True, True]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.forms import ModelForm
 from django.forms.models import model_to_dict
 
 from orchestrator.models import Event, Project, RuleRow, RuleVersion, Task
@@ -59,8 +60,7 @@ def test_a_project_that_goes_on_is_told_to_its_tasks_and_values_are_told_to_nobo
     shop.refresh_from_db()
     page = logged_in(chief).get(f"/admin/orchestrator/project/{shop.pk}/change/")
     form = page.context["adminform"].form
-    said = {name: form[name].value() for name in form.fields if form[name].value() is not None}
-    said |= {"env": '{"TOKEN": "s3cret"}', "memberships-TOTAL_FORMS": "0", "memberships-INITIAL_FORMS": "0"}
+    said = as_posted(form) | {"env": '{"TOKEN": "s3cret"}'}
     del said["paused"]
     done = logged_in(chief).post(f"/admin/orchestrator/project/{shop.pk}/change/", said)
     assert done.status_code == 302, done.context["adminform"].form.errors
@@ -70,3 +70,23 @@ def test_a_project_that_goes_on_is_told_to_its_tasks_and_values_are_told_to_nobo
     assert "Paused" in line
     assert "Env" in line
     assert "s3cret" not in line
+
+
+def test_a_file_with_rules_is_set_by_hand_only_where_agents_can_be_told_of_it() -> None:
+    chief = scenes.person("chief", staff=True, superuser=True)
+    page = f"/admin/orchestrator/project/{scenes.project().pk}/change/"
+    client = logged_in(chief)
+    said = as_posted(client.get(page).context["adminform"].form)
+
+    refused = client.post(page, said | {"agent_rules_file": "~/rules.md"})
+    (why,) = refused.context["adminform"].form.errors["agent_rules_file"]
+    assert "'~/rules.md' is not a plain path from the root of the repository" in why
+    assert Project.objects.get().agent_rules_file == ""
+    assert client.post(page, said | {"agent_rules_file": "docs/RULES.md"}).status_code == 302
+    assert Project.objects.get().agent_rules_file == "docs/RULES.md"
+
+
+def as_posted(form: ModelForm[Project]) -> dict[str, object]:
+    """What a browser sends for the form of a project as it stands."""
+    shown = {name: form[name].value() for name in form.fields if form[name].value() is not None}
+    return shown | {"memberships-TOTAL_FORMS": "0", "memberships-INITIAL_FORMS": "0"}

@@ -11,17 +11,18 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from orchestrator.domain.rules import Trigger
-from orchestrator.services.configuration.problems import ConfigProblem, ConfigRefused
+from orchestrator.services.configuration.problems import ConfigProblem, ConfigRefused, shortened
 from orchestrator.services.configuration.shapes import AgentConfig, FileShape, NotifierShape
 from orchestrator.services.configuration.values import slug_of
 from orchestrator.services.configuration.yaml import Parsed, parse
 
 REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 # Text for a shell or for an agent: its ${...} are not ours.
-_LEFT_ALONE = frozenset({"postCreate", "checks", "agentRules", "orchestratorRules", "message", "command"})
+_LEFT_ALONE = frozenset(
+    {"postCreate", "checks", "agentRules", "agentRulesFile", "orchestratorRules", "message", "command"}
+)
 OUR_OWN = re.compile(r"AO_.*|DATABASE_URL|REDIS_URL|PG.*")
 _WITHOUT_EFFECT = {
-    "agentRulesFile": "write the text under agentRules",
     "egress": "the network of agents is shared in this version",
     "tracker": "issues are read where the repository is; a WORKFLOW.md makes tasks of them",
     "runtime": "every agent runs under a guard of its own",
@@ -163,6 +164,7 @@ def _warnings(shape: FileShape, parsed: Parsed) -> Iterator[str]:
             at = ("notifiers", name)
             hint = 'nothing proves to its receiver that a message is ours: write secret: "${NAME}"'
             yield f"{parsed.path}:{parsed.line(at)}: {'.'.join(at)}: unsigned, {hint}"
+    yield from _rules_untold(shape, parsed)
     places = [("defaults",)] if shape.defaults is not None else []
     for place in [*places, *(("projects", key) for key in shape.projects or {})]:
         written = parsed.value[place[0]] if len(place) == 1 else parsed.value[place[0]][place[1]]
@@ -170,6 +172,16 @@ def _warnings(shape: FileShape, parsed: Parsed) -> Iterator[str]:
             if written.get(name) is not None:
                 where = (*place, name)
                 yield f"{parsed.path}:{parsed.line(where)}: {'.'.join(where)}: accepted, without effect here: {advice}"
+
+
+def _rules_untold(shape: FileShape, parsed: Parsed) -> Iterator[str]:
+    """Files with rules that no agent is told of, since they are not in its repository."""
+    for key, project in (shape.projects or {}).items():
+        written = parsed.value["projects"][key].get("agentRulesFile")
+        if written is not None and project.agent_rules_file is None:
+            where = ("projects", key, "agentRulesFile")
+            why = "only a file of the repository can be told to agents, by a plain path from its root: write the text under agentRules"
+            yield f"{parsed.path}:{parsed.line(where)}: {'.'.join(where)}: {shortened(repr(written))}: {why}"
 
 
 def _unknown(model: BaseModel, key: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], list[str]]]:

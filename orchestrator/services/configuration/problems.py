@@ -19,8 +19,12 @@ class ConfigProblem:
     accepted: str
 
     def __str__(self) -> str:
-        shown = self.value if len(self.value) <= LONGEST_VALUE else self.value[:LONGEST_VALUE] + "..."
-        return f"{self.file}:{self.line}: {self.key or 'the file'}: {shown or 'this'} is not accepted: {self.accepted}"
+        return f"{self.file}:{self.line}: {self.key or 'the file'}: {shortened(self.value) or 'this'} is not accepted: {self.accepted}"
+
+
+def shortened(value: str) -> str:
+    """A value as far as a message shows it."""
+    return value if len(value) <= LONGEST_VALUE else value[:LONGEST_VALUE] + "..."
 
 
 class ConfigRefused(Exception):

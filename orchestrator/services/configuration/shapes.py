@@ -191,8 +191,8 @@ class ProjectShape(Shape):
     """Each session has a git worktree of its own."""
     agent_rules: Text | None = None
     """Told to every agent with its task."""
-    agent_rules_file: Annotated[str, PlainValidator(read.line(cap=500))] | None = None
-    """Accepted, without effect here: write the text under agentRules."""
+    agent_rules_file: Annotated[str | None, PlainValidator(read.repository_file)] = None
+    """A file of the repository that every agent is told to read before it begins, and to keep to."""
     agent_config: AgentConfig | None = None
     """Settings of the agent."""
     symlinks: Annotated[Any, PlainValidator(read.links)] | None = None

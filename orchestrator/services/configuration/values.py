@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from orchestrator.domain.budgets import parse_cost, parse_tokens
 from orchestrator.domain.durations import ACCEPTED_FORM, parse_duration
-from orchestrator.domain.naming import valid_branch
+from orchestrator.domain.naming import FILE_LENGTH, valid_branch, valid_repository_file
 from orchestrator.domain.rules import Reply
 from orchestrator.services.rules import MOST_ATTEMPTS, parse_escalate_after
 
@@ -187,6 +187,14 @@ def branch(value: Any) -> str:
     if not isinstance(value, str) or not valid_branch(value):
         raise ValueError("write a branch name of letters, digits and . _ / + @ # -")
     return value
+
+
+@shown_as(type="string", maxLength=FILE_LENGTH, **{"not": {"pattern": r"^[/~]|(^|/)\.\.(/|$)|[\\$`]"}})
+def repository_file(value: Any) -> str | None:
+    """The path of a file from the root of the repository. Files that teams have name others too: those are taken, and read as nothing."""
+    if not isinstance(value, str):
+        raise ValueError("write the path of a file of the repository, such as docs/RULES.md")  # noqa: TRY004 pydantic collects ValueErrors
+    return value if not value or valid_repository_file(value) else None
 
 
 def slug_of(*, cap: int) -> Kind:

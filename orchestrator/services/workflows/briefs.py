@@ -37,6 +37,7 @@ def write(*, session_id: int, history: str) -> None:
     text = workflow_prompt(
         rendered=rendered,
         rules=project.agent_rules,
+        rules_file=project.agent_rules_file,
         branch=session.task.branch,
         base=project.default_branch,
         history=history,
