@@ -14,7 +14,9 @@ FOR_LONG = timedelta(days=1)
 _ORIGIN = datetime(2000, 1, 1, tzinfo=UTC)
 RUNG_WITHIN = timedelta(days=2)  # webhooks of which nothing was heard for longer may have been taken away
 BELL_IS_LATE = timedelta(minutes=2)  # what a look saw is told of within so long, else its webhook was lost
-DISTRUST = timedelta(hours=3)  # for so long after a lost one, looks go by themselves again
+DISTRUST = timedelta(
+    hours=1
+)  # for so long after a lost one, and until one has come since, looks go by themselves again
 # After a ring. What somebody waits for is looked at now; what only goes on comes along with the next look of its project, or is looked at by
 # then.
 IN_A_ROW = timedelta(seconds=5)
@@ -48,5 +50,6 @@ def next_look(span: timedelta, *, now: datetime, project: int) -> datetime:
 
 def rings(*, rung_at: datetime | None, missed_at: datetime | None, now: datetime) -> bool:
     """Whether webhooks can be relied on. `rung_at`: when the newest came. `missed_at`: when a look last saw something that none had told of."""
-    heard = rung_at is not None and now - rung_at < RUNG_WITHIN
-    return heard and (missed_at is None or now - missed_at >= DISTRUST)
+    if rung_at is None or now - rung_at >= RUNG_WITHIN:
+        return False
+    return missed_at is None or (rung_at > missed_at and now - missed_at >= DISTRUST)

@@ -73,7 +73,7 @@ def take_in(
 
 def rings(*, project: Project, now: datetime) -> bool:
     """Whether the project's webhooks can be relied on: they come, and nothing was seen for a while of which none had told."""
-    late = Q(untold_at__lte=now - watching.BELL_IS_LATE, untold_at__gt=now - watching.DISTRUST)
+    late = Q(untold_at__lte=now - watching.BELL_IS_LATE, untold_at__gt=now - watching.RUNG_WITHIN)
     missed = (
         PullRequest.objects.filter(late, project=project).order_by("-untold_at").values_list("untold_at", flat=True)
     )

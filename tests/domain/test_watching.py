@@ -75,6 +75,8 @@ def test_the_built_in_forge_costs_nobody_anything() -> None:
         (NOW - RUNG_WITHIN, None, False),
         (NOW - MINUTE, NOW - MINUTE, False),
         (NOW - MINUTE, NOW - DISTRUST, True),
+        (NOW - DISTRUST, NOW - DISTRUST + MINUTE, False),
+        (NOW - DISTRUST * 2, NOW - DISTRUST, False),
     ],
 )
 def test_webhooks_are_relied_on_while_they_come_and_none_is_missed(

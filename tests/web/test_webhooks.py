@@ -154,6 +154,9 @@ def test_webhooks_are_relied_on_until_a_look_sees_something_of_which_none_tells(
     pull_requests.untold(pulls=[pull], now=timezone.now())
     assert relied_on()
     assert not relied_on(later=watching.BELL_IS_LATE)
+    assert not relied_on(later=watching.DISTRUST)
+    Project.objects.update(rung_at=timezone.now() + timedelta(minutes=5))  # they come again
+    assert not relied_on(later=watching.DISTRUST / 2)
     assert relied_on(later=watching.DISTRUST)
 
 

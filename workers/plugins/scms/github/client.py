@@ -101,6 +101,17 @@ class Client:
             raise _not_done(kinds, said)
         return data
 
+    def of_repository(self, query: str, **variables: object) -> Mapping[str, Any]:
+        """The repository's part of the answer to a query. Refused code: `no-repository`."""
+        owner, _, name = self.repository.partition("/")
+        repository = self.graphql(query, {"owner": owner, "name": name, **variables})["repository"]
+        if repository is None:
+            raise Refused(
+                f"GitHub shows no repository {self.repository}: it was renamed or deleted, or the token may not see it",
+                code="no-repository",
+            )
+        return dict(repository)
+
     def must(self, answer: Answer, *, doing: str) -> Answer:
         """The answer itself where it is a success; raises what it stands for otherwise."""
         if answer.ok:
