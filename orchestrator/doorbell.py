@@ -7,7 +7,8 @@ import logging
 import os
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from celery import current_app
 from channels.layers import get_channel_layer
@@ -73,14 +74,29 @@ def ring_jobs(queue_name: str) -> None:
     ring("run_due_jobs", queue_name=bells, queue=queue_name)
 
 
+class Changed(NamedTuple):
+    """A task that looks different, its project, and the version by which pages see that it does."""
+
+    task: int
+    project: int
+    version: int
+
+
 def ring_board(*, task: int, project: int, version: int) -> None:
-    """After the commit, tell every open page that a task looks different. Carries ids only: pages read what they may see."""
-    message = {"type": "task.changed", "task": task, "project": project, "version": version}
+    """After the commit, tell every open page that a task looks different."""
+    ring_boards([Changed(task=task, project=project, version=version)])
+
+
+def ring_boards(changed: Sequence[Changed]) -> None:
+    """After the commit, tell every open page which tasks look different, in one message however many they are: this thread of ours competes
+    with those that decide. Carries ids only: pages read what they may see."""
+    if not changed:
+        return
+    message = {"type": "tasks.changed", "tasks": [list(one) for one in changed]}
 
     def bell(loop: asyncio.AbstractEventLoop) -> None:
         layer = get_channel_layer()
         if layer is not None:
             loop.run_until_complete(asyncio.wait_for(layer.group_send("board", message), timeout=5))
-            loop.run_until_complete(asyncio.wait_for(layer.group_send(f"task-{task}", message), timeout=5))
 
     transaction.on_commit(lambda: _ringer().put(bell), robust=True)

@@ -183,7 +183,9 @@ class Hub:
         try:
             while True:
                 message = await layer.receive(channel)
-                self.ring(task=message["task"], project=message["project"], version=message["version"])
+                # What another version rang while it was being replaced is a lost bell and ends no listener.
+                for task, project, version in message.get("tasks", ()):
+                    self.ring(task=task, project=project, version=version)
         finally:
             self.listening.clear()
             await layer.group_discard(GROUP, channel)

@@ -14,6 +14,7 @@ from orchestrator.domain.course import Course, Step, course_of
 from orchestrator.domain.recording import standing
 from orchestrator.domain.snapshot import Memory, Snapshot
 from orchestrator.domain.status import TaskStatus, attention_of
+from orchestrator.doorbell import Changed
 from orchestrator.models import DecisionRecord, Event, Reaction, Task
 from orchestrator.services import events, incidents, promises, snapshots
 from orchestrator.services.promises import Promised
@@ -80,6 +81,7 @@ def _settle(looks: Sequence[_Look], *, now: datetime) -> None:
     """The one place that writes what people see of a task's standing, its history and the flight recorder."""
     lines: list[Event] = []
     records: list[DecisionRecord] = []
+    changed: list[Changed] = []
     for look in looks:
         task, before = look.task, look.task.version
         moved = [_move(task, step, lines) for step in look.course.steps]
@@ -91,12 +93,13 @@ def _settle(looks: Sequence[_Look], *, now: datetime) -> None:
         task.wake_at = look.course.steps[-1].decision.wake_at if look.course.settled else now
         if task.version != before:
             task.updated_at = now
-            doorbell.ring_board(task=task.pk, project=task.project_id, version=task.version)
+            changed.append(Changed(task=task.pk, project=task.project_id, version=task.version))
         if not look.course.settled:
             doorbell.ring("reconcile_task", queue_name="control", task_id=task.pk)
     Event.objects.bulk_create(lines)
     recorder.store(records)
     Task.objects.settle([look.task for look in looks])
+    doorbell.ring_boards(changed)
 
 
 def _move(task: Task, step: Step, lines: list[Event]) -> bool:

@@ -23,7 +23,9 @@ from django.test import Client
 from aoweb.dashboard import consumers, hub
 from aoweb.dashboard.origins import SameOrigin
 from aoweb.dashboard.routing import websocket_urlpatterns
+from orchestrator import doorbell
 from orchestrator.domain.status import TaskStatus
+from orchestrator.doorbell import Changed
 from orchestrator.models import Interruption, Membership, Project, Role, Task
 from tests.web import scenes
 
@@ -93,9 +95,9 @@ async def change(task: Task, **fields: object) -> Task:
     return task
 
 
-async def ring(task: Task) -> None:
-    message = {"type": "task.changed", "task": task.pk, "project": task.project_id, "version": task.version}
-    await get_channel_layer().group_send("board", message)
+async def ring(*tasks: Task) -> None:
+    changed = [Changed(task=task.pk, project=task.project_id, version=task.version) for task in tasks]
+    await sync_to_async(doorbell.ring_boards)(changed)
 
 
 async def listening() -> None:
@@ -237,6 +239,35 @@ async def test_a_burst_of_changes_comes_as_few_frames_with_the_newest_of_each(
             frames += 1
             newest |= {card["id"]: card["version"] for card in frame.get("cards", [])}
     assert frames <= (time.monotonic() - began) / hub.COALESCE + 2
+
+
+async def test_changes_that_are_rung_together_reach_the_board_and_the_page_of_each_task(
+    ada: User, shop: Project, opened: Opener
+) -> None:
+    cookie = await sync_to_async(cookie_of)(ada)
+    tasks = [await sync_to_async(scenes.task)(shop, f"number {n}") for n in range(3)]
+    board = await opened(cookie=cookie)
+    pages = [await opened(f"/ws/tasks/{task.pk}/", cookie=cookie) for task in tasks]
+    await listening()
+    changed = [await change(task, reason="all at once") for task in tasks]
+    await ring(*changed)
+    heard = [json.loads(await page.receive_from(timeout=10)) for page in pages]
+    assert heard == [{"kind": "task", "id": task.pk, "version": task.version} for task in changed]
+    frame = json.loads(await board.receive_from(timeout=10))
+    assert {card["id"]: card["version"] for card in frame["cards"]} == {task.pk: task.version for task in changed}
+
+
+async def test_a_bell_of_another_version_is_lost_and_the_next_one_is_heard(
+    ada: User, shop: Project, opened: Opener
+) -> None:
+    task = await sync_to_async(scenes.task)(shop)
+    page = await opened(f"/ws/tasks/{task.pk}/", cookie=await sync_to_async(cookie_of)(ada))
+    await listening()
+    await get_channel_layer().group_send("board", {"type": "task.changed", "task": task.pk, "version": 2})
+    changed = await change(task)
+    await ring(changed)
+    frame = json.loads(await page.receive_from(timeout=10))
+    assert frame == {"kind": "task", "id": task.pk, "version": changed.version}
 
 
 async def test_the_page_of_a_task_is_rung_and_what_it_asks_counts_as_seen(
