@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -82,9 +82,10 @@ def _settle(looks: Sequence[_Look], *, now: datetime) -> None:
     lines: list[Event] = []
     records: list[DecisionRecord] = []
     changed: list[Changed] = []
+    entered: dict[tuple[str, str], list[int]] = {}
     for look in looks:
         task, before = look.task, look.task.version
-        moved = [_move(task, step, lines) for step in look.course.steps]
+        moved = [_move(task, step, lines, entered) for step in look.course.steps]
         name = standing(look.course.steps[-1].decision)
         if any(moved) or name != task.standing or any(step.new for step in look.course.steps):
             records.append(recorder.record(task, look.course))
@@ -100,9 +101,10 @@ def _settle(looks: Sequence[_Look], *, now: datetime) -> None:
     recorder.store(records)
     Task.objects.settle([look.task for look in looks])
     doorbell.ring_boards(changed)
+    _say(entered)
 
 
-def _move(task: Task, step: Step, lines: list[Event]) -> bool:
+def _move(task: Task, step: Step, lines: list[Event], entered: dict[tuple[str, str], list[int]]) -> bool:
     """Take over what a step says of the task; answers whether people see a difference."""
     decision, now = step.decision, step.snapshot.now
     before = (task.status, task.attention, task.reason, task.evidence, task.outcome)
@@ -117,8 +119,15 @@ def _move(task: Task, step: Step, lines: list[Event]) -> bool:
     if before[0] != task.status:
         text = f"{before[0]} -> {task.status}: {task.reason}"
         lines.append(events.line(kind="task.status", text=text, task=task, at=now, data={"status": task.status}))
-        logger.info("task status", extra={"task": task.pk, "status": task.status, "reason": task.reason})
+        entered.setdefault((task.status, task.reason), []).append(task.pk)
     return True
+
+
+def _say(entered: Mapping[tuple[str, str], Sequence[int]]) -> None:
+    """The log has one line for all tasks that came to the same status for the same reason, in the order in which the first did."""
+    for (status, reason), tasks in entered.items():
+        about = {"task": tasks[0]} if len(tasks) == 1 else {"tasks": tasks}
+        logger.info("task status", extra={**about, "status": status, "reason": reason})
 
 
 def _note_progress(task: Task, course: Course) -> None:
