@@ -30,7 +30,6 @@ from orchestrator.domain.rules import Rule
 from orchestrator.domain.snapshot import JobState
 from orchestrator.models import (
     Comment,
-    Event,
     Host,
     Interruption,
     Job,
@@ -38,7 +37,9 @@ from orchestrator.models import (
     Review,
     Session,
     Task,
+    rows,
 )
+from orchestrator.models.rows import Row
 from orchestrator.services import calls, events
 from orchestrator.services.jobs import EFFECTS
 
@@ -104,26 +105,26 @@ def keep(promised: Sequence[Promised], *, now: datetime) -> None:
 
 def _tell(messages: Sequence[tuple[Promised, SendToAgent]]) -> None:
     """Words for agents, and what they deliver of reviews."""
-    rows = [
-        Message(
-            id=uuid.uuid4(),
-            task=one.task,
-            key=key_of(action),
-            session_id=action.session,
-            trigger=action.trigger or "",
-            rule_version=one.version,
-            occasion=action.occasion,
-            episode=action.episode,
-            text=action.text,
-        )
+    told = [
+        {
+            "id": uuid.uuid4(),
+            "task_id": one.task.pk,
+            "key": key_of(action),
+            "session_id": action.session,
+            "trigger": action.trigger or "",
+            "rule_version": one.version,
+            "occasion": action.occasion,
+            "episode": action.episode,
+            "text": action.text,
+        }
         for one, action in messages
     ]
-    Message.objects.bulk_create(rows, ignore_conflicts=True)
-    for row, (_, action) in zip(rows, messages, strict=True):
+    rows.insert(Message, told, conflict=rows.DO_NOTHING)
+    for row, (_, action) in zip(told, messages, strict=True):
         if action.reviews:
-            Review.objects.filter(pk__in=action.reviews, message__isnull=True).update(message=row)
+            Review.objects.filter(pk__in=action.reviews, message__isnull=True).update(message=row["id"])
         if action.comments:
-            Comment.objects.filter(pk__in=action.comments, message__isnull=True).update(message=row)
+            Comment.objects.filter(pk__in=action.comments, message__isnull=True).update(message=row["id"])
 
 
 def _ask(questions: Sequence[tuple[Promised, Interrupt]], *, now: datetime) -> None:
@@ -131,19 +132,21 @@ def _ask(questions: Sequence[tuple[Promised, Interrupt]], *, now: datetime) -> N
     if not questions:
         return
     again = {(row.task_id, row.cause): row for row in Interruption.objects.of(one.task for one, _ in questions).gone()}
-    rows = []
+    asked = []
     for one, action in questions:
         before = again.get((one.task.pk, action.cause[:CAUSE]))
         if before is not None:
             calls.stands_again(before, now=now)
         else:
-            rows.append(_asked(one, action, now=now))
-    Interruption.objects.bulk_create(rows)
-    Event.objects.bulk_create(
-        events.line(kind="human.asked", text=row.question, task=row.task, at=now, data={"cause": row.cause})
-        for row in rows
+            asked.append(_asked(one, action, now=now))
+    Interruption.objects.bulk_create(asked)
+    events.append(
+        [
+            events.line(kind="human.asked", text=row.question, task=row.task, at=now, data={"cause": row.cause})
+            for row in asked
+        ]
     )
-    for row in rows:
+    for row in asked:
         calls.first_call(row, now=now)
 
 
@@ -194,33 +197,37 @@ def _write(promised: Sequence[Promised], *, now: datetime) -> None:
     if not promised:
         return
     queues = _queues(promised)
-    rows = [_job(one, queues, now=now) for one in promised]
-    Job.objects.bulk_create(rows, ignore_conflicts=True)
-    for queue in {row.queue for row in rows}:
+    rows.insert(Job, [_job(one, queues, now=now) for one in promised], conflict=rows.DO_NOTHING)
+    for queue in {_queue(one, queues) for one in promised}:
         doorbell.ring_jobs(queue)
 
 
-def _job(one: Promised, queues: dict[int | None, str], *, now: datetime) -> Job:
-    session = getattr(one.action, "session", None)
-    return Job(
-        task=one.task,
-        session_id=session,
-        key=f"{one.task.pk}:{key_of(one.action)}",
-        verb=type(one.action).__name__,
-        action=asdict(one.action),
-        trigger=one.rule.trigger if one.rule is not None else "",
-        rule_version=one.version,
-        queue=EFFECTS if isinstance(one.action, _FORGE) else queues[session],
-        run_at=now,
-    )
+def _job(one: Promised, queues: dict[int | None, str], *, now: datetime) -> Row:
+    return {
+        "task_id": one.task.pk,
+        "session_id": getattr(one.action, "session", None),
+        "key": f"{one.task.pk}:{key_of(one.action)}",
+        "verb": type(one.action).__name__,
+        "action": asdict(one.action),
+        "trigger": one.rule.trigger if one.rule is not None else "",
+        "rule_version": one.version,
+        "queue": _queue(one, queues),
+        "run_at": now,
+    }
+
+
+def _queue(one: Promised, queues: dict[int | None, str]) -> str:
+    return EFFECTS if isinstance(one.action, _FORGE) else queues[getattr(one.action, "session", None)]
 
 
 def _queues(promised: Sequence[Promised]) -> dict[int | None, str]:
     """The queue of each session's host, in one query; checks of the built-in forge, which have no session, run on this machine."""
     wanted = {getattr(one.action, "session", None) for one in promised if not isinstance(one.action, _FORGE)}
     ids = [session for session in wanted if session is not None]
-    sessions = Session.objects.select_related("host").filter(pk__in=ids)
-    found: dict[int | None, str] = {session.pk: session.host.queue for session in sessions}
+    hosts = {host.pk: host.queue for host in Host.objects.filter(sessions__in=ids).distinct()}
+    found: dict[int | None, str] = {
+        session: hosts[host] for session, host in Session.objects.filter(pk__in=ids).values_list("pk", "host")
+    }
     if None in wanted:
         local = Host.objects.filter(kind=Host.Kind.LOCAL).order_by("pk").first()
         found[None] = local.queue if local is not None else EFFECTS

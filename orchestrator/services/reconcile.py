@@ -15,12 +15,16 @@ from orchestrator.domain.recording import standing
 from orchestrator.domain.snapshot import Memory, Snapshot
 from orchestrator.domain.status import TaskStatus, attention_of
 from orchestrator.doorbell import Changed
-from orchestrator.models import DecisionRecord, Event, Reaction, Task
+from orchestrator.models import Reaction, Task, rows
+from orchestrator.models.rows import Row
 from orchestrator.services import events, incidents, promises, snapshots
 from orchestrator.services.promises import Promised
 from orchestrator.services.recording import recorder
 
 logger = logging.getLogger(__name__)
+
+_REMEMBERED = ("episode", "held", "since", "deadline_at", "escalated", "attempt")
+_ANEW = rows.on_conflict(("task_id", "trigger"), _REMEMBERED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +83,8 @@ def _due(task: Task, now: datetime) -> bool:
 
 def _settle(looks: Sequence[_Look], *, now: datetime) -> None:
     """The one place that writes what people see of a task's standing, its history and the flight recorder."""
-    lines: list[Event] = []
-    records: list[DecisionRecord] = []
+    lines: list[Row] = []
+    records: list[Row] = []
     changed: list[Changed] = []
     entered: dict[tuple[str, str], list[int]] = {}
     for look in looks:
@@ -97,14 +101,14 @@ def _settle(looks: Sequence[_Look], *, now: datetime) -> None:
             changed.append(Changed(task=task.pk, project=task.project_id, version=task.version))
         if not look.course.settled:
             doorbell.ring("reconcile_task", queue_name="control", task_id=task.pk)
-    Event.objects.bulk_create(lines)
+    events.append(lines)
     recorder.store(records)
     Task.objects.settle([look.task for look in looks])
     doorbell.ring_boards(changed)
     _say(entered)
 
 
-def _move(task: Task, step: Step, lines: list[Event], entered: dict[tuple[str, str], list[int]]) -> bool:
+def _move(task: Task, step: Step, lines: list[Row], entered: dict[tuple[str, str], list[int]]) -> bool:
     """Take over what a step says of the task; answers whether people see a difference."""
     decision, now = step.decision, step.snapshot.now
     before = (task.status, task.attention, task.reason, task.evidence, task.outcome)
@@ -146,25 +150,20 @@ def _calls(step: Step) -> bool:
 def _remember(looks: Sequence[_Look]) -> None:
     """Memories that differ from what was remembered before."""
     news = [
-        Reaction(
-            task=look.task,
-            trigger=memory.trigger,
-            episode=memory.episode,
-            held=memory.held,
-            since=memory.since,
-            deadline_at=memory.deadline_at,
-            escalated=memory.escalated,
-            attempt=memory.attempt,
-        )
+        {
+            "task_id": look.task.pk,
+            "trigger": memory.trigger,
+            "episode": memory.episode,
+            "held": memory.held,
+            "since": memory.since,
+            "deadline_at": memory.deadline_at,
+            "escalated": memory.escalated,
+            "attempt": memory.attempt,
+        }
         for look in looks
         for memory in _learned(look.course)
     ]
-    Reaction.objects.bulk_create(
-        news,
-        update_conflicts=True,
-        unique_fields=["task", "trigger"],
-        update_fields=["episode", "held", "since", "deadline_at", "escalated", "attempt"],
-    )
+    rows.insert(Reaction, news, conflict=_ANEW)
 
 
 def _learned(course: Course) -> list[Memory]:

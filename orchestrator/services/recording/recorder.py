@@ -15,7 +15,8 @@ from orchestrator.domain.actions import Settle, key_of
 from orchestrator.domain.course import Course
 from orchestrator.domain.recording import abridged
 from orchestrator.domain.snapshot import SNAPSHOT_VERSION, Snapshot
-from orchestrator.models import DecisionRecord, Task
+from orchestrator.models import DecisionRecord, Task, rows
+from orchestrator.models.rows import Row
 
 _SNAPSHOT = TypeAdapter(Snapshot)
 # A field that has its default is not written: a default that changes is a new version, like a field that goes.
@@ -36,20 +37,20 @@ class Recorded:
     made: tuple[str, ...]
 
 
-def record(task: Task, course: Course) -> DecisionRecord:
+def record(task: Task, course: Course) -> Row:
     """The row, not stored yet, of one look: the facts before it, and all that followed from them."""
     first, last = course.steps[0], course.steps[-1]
     lines = dict.fromkeys(line for step in course.steps for line in step.decision.why)
-    return DecisionRecord(
-        task=task,
-        at=first.snapshot.now,
-        version=SNAPSHOT_VERSION,
-        facts=pack(first.snapshot),
-        status=last.decision.status,
-        reason=last.decision.reason,
-        why=list(lines),
-        made=[key_of(action) for step in course.steps for action in step.new if not isinstance(action, Settle)],
-    )
+    return {
+        "task_id": task.pk,
+        "at": first.snapshot.now,
+        "version": SNAPSHOT_VERSION,
+        "facts": pack(first.snapshot),
+        "status": last.decision.status,
+        "reason": last.decision.reason,
+        "why": list(lines),
+        "made": [key_of(action) for step in course.steps for action in step.new if not isinstance(action, Settle)],
+    }
 
 
 def pack(snapshot: Snapshot) -> bytes:
@@ -72,11 +73,11 @@ def unpack(facts: bytes, *, version: int) -> Snapshot:
 
 def recorded(*, task_id: int, since: datetime) -> Iterator[Recorded]:
     """The records of a task from `since` on, oldest first, one at a time. Raises `Unreadable`."""
-    rows = DecisionRecord.objects.filter(task=task_id, at__gte=since).order_by("id")
-    for facts, version, made in rows.values_list("facts", "version", "made").iterator(chunk_size=200):
+    kept = DecisionRecord.objects.filter(task=task_id, at__gte=since).order_by("id")
+    for facts, version, made in kept.values_list("facts", "version", "made").iterator(chunk_size=200):
         yield Recorded(snapshot=unpack(bytes(facts), version=version), made=tuple(made))
 
 
-def store(rows: Sequence[DecisionRecord]) -> None:
+def store(records: Sequence[Row]) -> None:
     """Keep them, in one statement."""
-    DecisionRecord.objects.bulk_create(rows)
+    rows.insert(DecisionRecord, records)

@@ -1,0 +1,77 @@
+"""Many rows of a table in one statement, from their values: an object of the model for each would cost more than the statement."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from django.db import connection, models
+from django.utils import timezone
+
+Row = Mapping[str, object]  # column -> value; all rows of one statement name the same columns
+
+DO_NOTHING = "ON CONFLICT DO NOTHING"
+
+
+def insert(model: type[models.Model], rows: Sequence[Row], *, conflict: str = "") -> None:
+    """Add them in their order. A column that no row names has its field's default, or the clock where it says when a row was made.
+    `conflict`: what happens to a row that is there already, in the words of the database; without any, it is an error."""
+    if not rows:
+        return
+    statement, clocks, defaults = _statement(model, tuple(rows[0]))
+    said = [{**row, **{column: timezone.now() for column in clocks}} for row in rows] if clocks else rows
+    with connection.cursor() as cursor:
+        cursor.execute(f"{statement} {conflict}", [*_defaults(defaults), json.dumps(said, default=_as_text)])
+
+
+def on_conflict(unique: Sequence[str], news: Sequence[str]) -> str:
+    """A row that is there already takes over these columns."""
+    taken = ", ".join(f"{column} = EXCLUDED.{column}" for column in news)
+    return f"ON CONFLICT ({', '.join(unique)}) DO UPDATE SET {taken}"
+
+
+Fields = tuple["models.Field[Any, Any]", ...]
+
+
+@lru_cache
+def _statement(model: type[models.Model], named: tuple[str, ...]) -> tuple[str, tuple[str, ...], Fields]:
+    """The statement, the columns that are given the clock, and the fields whose defaults it asks for."""
+    fields = {str(field.column): field for field in model._meta.concrete_fields}  # noqa: SLF001  # its columns
+    unknown = set(named) - set(fields)
+    if unknown:
+        raise ValueError(f"{model.__name__} has no column {', '.join(sorted(unknown))}")
+    clocks = tuple(
+        column for column, field in fields.items() if column not in named and getattr(field, "auto_now_add", False)
+    )
+    said = {column: f"{fields[column].db_type(connection)}" for column in (*named, *clocks)}
+    rest = {
+        column: field
+        for column, field in fields.items()
+        if column not in said and not isinstance(field, models.AutoField)
+    }
+    columns = [f'"{column}"' for column in (*said, *rest)]
+    values = [f'said."{column}"' for column in said]
+    values += [f"%s::{field.db_type(connection)}" for field in rest.values()]
+    shape = ", ".join(f'"{column}" {kind}' for column, kind in said.items())
+    statement = (
+        f'INSERT INTO "{model._meta.db_table}" ({", ".join(columns)})'  # noqa: S608, SLF001  # names of columns
+        f" SELECT {', '.join(values)} FROM jsonb_to_recordset(%s::jsonb) AS said({shape})"
+    )
+    return statement, clocks, tuple(rest.values())
+
+
+def _defaults(fields: Fields) -> list[Any]:
+    return [field.get_db_prep_save(field.get_default(), connection) for field in fields]
+
+
+def _as_text(value: object) -> str:
+    match value:
+        case datetime():
+            return value.isoformat()
+        case bytes():
+            return rf"\x{value.hex()}"
+        case _:
+            return str(value)
