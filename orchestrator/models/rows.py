@@ -1,4 +1,4 @@
-"""Many rows of a table in one statement, from their values: an object of the model for each would cost more than the statement."""
+"""Many rows of a table in one statement, as their values: an object of the model for each would cost more than the statement."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from django.db import connection, models
 from django.utils import timezone
@@ -14,6 +14,13 @@ from django.utils import timezone
 Row = Mapping[str, object]  # column -> value; all rows of one statement name the same columns
 
 DO_NOTHING = "ON CONFLICT DO NOTHING"
+
+Shape = TypeVar("Shape", bound=NamedTuple)
+
+
+def read(found: models.QuerySet[Any], shape: type[Shape]) -> list[Shape]:
+    """The columns that a shape names, of each of these rows."""
+    return [shape._make(row) for row in found.values_list(*shape._fields)]
 
 
 def insert(model: type[models.Model], rows: Sequence[Row], *, conflict: str = "") -> None:

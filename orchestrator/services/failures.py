@@ -7,16 +7,65 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.domain.rules import Trigger
 from orchestrator.domain.snapshot import AttemptFacts, BaseFacts, CheckFacts, FailureFacts, IncidentFacts
-from orchestrator.models import BaseCheck, Check, Incident, Message, PullRequest, Turn
+from orchestrator.models import BaseCheck, Check, Incident, Message, Turn, rows
 from orchestrator.services import flakes
 
 GREEN = ("success", "neutral", "skipped")
 MOST_ATTEMPTS = 6  # red heads that are told side by side
 BASE_RUNS = 200  # of a project's base branch that are looked at, from the newest on
+
+
+class PullRow(NamedTuple):
+    """What is read of a pull request."""
+
+    pk: int
+    task_id: int
+    project_id: int
+    number: int
+    url: str
+    state: str
+    head_sha: str
+    base_sha: str
+    base_branch: str
+    head_since: datetime
+    mergeable: bool | None
+    conflict_files: Sequence[str]
+    required_checks: Sequence[str] | None
+    observed_at: datetime
+    merged_at: datetime | None
+
+
+class Run(NamedTuple):
+    """What is read of a run of a check at the head of a pull request."""
+
+    pk: int
+    pull_request_id: int
+    name: str
+    n: int
+    head_sha: str
+    status: str
+    conclusion: str
+    failing_log: str
+    url: str
+    fingerprint: str
+    headline: str
+
+
+class Ended(NamedTuple):
+    """What is read of a run that is over, at an earlier head."""
+
+    pk: int
+    pull_request_id: int
+    name: str
+    head_sha: str
+    status: str
+    conclusion: str
+    fingerprint: str
+    headline: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +79,7 @@ class OfHead:
     attempts: tuple[AttemptFacts, ...] = ()
 
 
-def at_heads(
-    pulls: Collection[PullRequest], runs: Mapping[int, Sequence[Check]], *, now: datetime
-) -> dict[int, OfHead]:
+def at_heads(pulls: Collection[PullRow], runs: Mapping[int, Sequence[Run]], *, now: datetime) -> dict[int, OfHead]:
     """By the ids of the pull requests. `runs`: all of each pull request's head, in the order in which they were made."""
     newest = {pull.pk: {run.name: run for run in runs.get(pull.pk, ())} for pull in pulls}
     names = {pk: [run.name for run in found.values() if _red(run)] for pk, found in newest.items()}
@@ -41,7 +88,7 @@ def at_heads(
     if not red:
         return found
     known = _Known.of(red, {name for pull in red for name in names[pull.pk]}, now=now)
-    attempts = _attempts(red)
+    attempts = _attempts(red, runs)
     for pull in red:
         failed = dict.fromkeys(names[pull.pk])
         found[pull.pk] = OfHead(
@@ -53,11 +100,11 @@ def at_heads(
     return found
 
 
-def _red(check: Check) -> bool:
+def _red(check: Run | Ended) -> bool:
     return check.status == "completed" and check.conclusion not in GREEN
 
 
-def _judged(check: Check, runs: Sequence[Check], pull: PullRequest, known: _Known) -> CheckFacts:
+def _judged(check: Run, runs: Sequence[Run], pull: PullRow, known: _Known) -> CheckFacts:
     if not _red(check):
         return _check(check)
     reds = sum(_red(run) and run.conclusion != "cancelled" for run in runs if run.name == check.name)
@@ -69,7 +116,7 @@ def _judged(check: Check, runs: Sequence[Check], pull: PullRequest, known: _Know
     )
 
 
-def _check(check: Check, *, reds: int = 1, flaky: bool = False, green_once: bool = True) -> CheckFacts:
+def _check(check: Run, *, reds: int = 1, flaky: bool = False, green_once: bool = True) -> CheckFacts:
     return CheckFacts(
         id=check.pk,
         name=check.name,
@@ -99,7 +146,7 @@ class _Known:
     incidents: Mapping[tuple[int, str], Sequence[IncidentFacts]]
 
     @classmethod
-    def of(cls, pulls: Iterable[PullRequest], names: Collection[str], *, now: datetime) -> _Known:
+    def of(cls, pulls: Iterable[PullRow], names: Collection[str], *, now: datetime) -> _Known:
         projects = {pull.project_id for pull in pulls}
         return cls(
             flaky=flakes.known(projects=projects, names=names, now=now),
@@ -121,16 +168,16 @@ def _green(projects: Collection[int], names: Collection[str]) -> set[tuple[int, 
 
 def _base(projects: Collection[int], names: Collection[str]) -> dict[tuple[int, str], list[BaseCheck]]:
     """Oldest first."""
-    rows = BaseCheck.objects.filter(project__in=projects, name__in=names).defer("failing_log").order_by("-id")
+    runs = BaseCheck.objects.filter(project__in=projects, name__in=names).defer("failing_log").order_by("-id")
     found: dict[tuple[int, str], list[BaseCheck]] = defaultdict(list)
-    for row in reversed(rows[: BASE_RUNS * len(projects)]):
+    for row in reversed(runs[: BASE_RUNS * len(projects)]):
         found[row.project_id, row.name].append(row)
     return found
 
 
-def _of_base(pull: PullRequest, names: Iterable[str], known: _Known) -> Iterable[BaseFacts]:
-    rows = [row for name in names for row in known.base.get((pull.project_id, name), ())]
-    for row in sorted(rows, key=lambda row: row.pk):
+def _of_base(pull: PullRow, names: Iterable[str], known: _Known) -> Iterable[BaseFacts]:
+    known_runs = [row for name in names for row in known.base.get((pull.project_id, name), ())]
+    for row in sorted(known_runs, key=lambda row: row.pk):
         if row.sha == pull.base_sha or row.status == "completed":
             yield BaseFacts(
                 name=row.name,
@@ -161,16 +208,15 @@ def _incidents(projects: Collection[int], names: Collection[str]) -> dict[tuple[
 # --- Here before --------------------------------------------------------------------------------------------------------------------------
 
 
-def _attempts(pulls: Collection[PullRequest]) -> dict[int, tuple[AttemptFacts, ...]]:
+def _attempts(pulls: Collection[PullRow], runs: Mapping[int, Sequence[Run]]) -> dict[int, tuple[AttemptFacts, ...]]:
     """Of each pull request its red heads, oldest first: the newest run of each check that failed there, and what the agent said that had made
-    it."""
+    it. `runs`: all of each head that is there now."""
     marks = _told_heads(pulls)
-    heads: dict[int, dict[str, dict[str, Check]]] = {pull.pk: {} for pull in pulls}
-    current = {pull.pk: pull.head_sha for pull in pulls}
-    ended = Check.objects.filter(pull_request__in=heads, status="completed").defer("failing_log").order_by("id")
-    for run in ended:
-        if run.head_sha == current[run.pull_request_id] or run.head_sha[:16] in marks[run.pull_request_id]:
-            heads[run.pull_request_id].setdefault(run.head_sha, {})[run.name] = run
+    heads: dict[int, dict[str, dict[str, Run | Ended]]] = {pull.pk: {} for pull in pulls}
+    ended: list[Run | Ended] = [run for pull in pulls for run in runs.get(pull.pk, ()) if run.status == "completed"]
+    ended += _ended_before(marks)
+    for run in sorted(ended, key=lambda run: run.pk):
+        heads[run.pull_request_id].setdefault(run.head_sha, {})[run.name] = run
     said = _said({pull.task_id for pull in pulls}, {head for found in heads.values() for head in found})
     return {
         pull.pk: tuple(
@@ -189,13 +235,22 @@ def _attempts(pulls: Collection[PullRequest]) -> dict[int, tuple[AttemptFacts, .
     }
 
 
+def _ended_before(marks: Mapping[int, Sequence[str]]) -> Iterable[Ended]:
+    """The runs that are over at the heads of whose failures an agent was told."""
+    told = [pull for pull, heads in marks.items() if heads]
+    if not told:
+        return []
+    ended = rows.read(Check.objects.filter(pull_request__in=told, status="completed").order_by(), Ended)
+    return [run for run in ended if run.head_sha[:16] in marks[run.pull_request_id]]
+
+
 def _places(marks: Sequence[str]) -> Any:
     """Where a head stands among those that were told of; the newest is not told of yet."""
     order = {mark: n for n, mark in enumerate(marks)}
     return lambda head: order.get(head[:16], len(order))
 
 
-def _told_heads(pulls: Iterable[PullRequest]) -> dict[int, list[str]]:
+def _told_heads(pulls: Iterable[PullRow]) -> dict[int, list[str]]:
     """The beginnings of the heads of whose failures an agent was told, oldest first, without the head that is there now."""
     of_task = {pull.task_id: pull for pull in pulls}
     told = (
@@ -212,5 +267,5 @@ def _told_heads(pulls: Iterable[PullRequest]) -> dict[int, list[str]]:
 
 def _said(tasks: Collection[int], heads: Collection[str]) -> dict[tuple[int, str], str]:
     """What agents said last when they had made a head, by the task and the head."""
-    rows = Turn.objects.filter(session__task__in=tasks, head_after__in=heads).order_by("id")
-    return {(task, head): words for task, head, words in rows.values_list("session__task", "head_after", "last_words")}
+    turns = Turn.objects.filter(session__task__in=tasks, head_after__in=heads).order_by("id")
+    return {(task, head): words for task, head, words in turns.values_list("session__task", "head_after", "last_words")}

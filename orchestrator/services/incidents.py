@@ -15,7 +15,7 @@ from orchestrator.domain.blame import Blame, incident_of
 from orchestrator.domain.rules import Priority
 from orchestrator.domain.snapshot import CheckFacts, Snapshot
 from orchestrator.domain.triggers import blame_of
-from orchestrator.models import BaseCheck, Check, Incident, Project, PullRequest, Task
+from orchestrator.models import BaseCheck, Check, Incident, Project, PullRequest, Task, rows
 from orchestrator.services import events, notices
 from orchestrator.services.events import Actor
 
@@ -60,6 +60,18 @@ def _counted(snapshot: Snapshot, found: Blame) -> list[CheckFacts]:
     return [check for check in (*own, *found.shared) if check.fingerprint]
 
 
+class _Run(NamedTuple):
+    pk: int
+    name: str
+    fingerprint: str
+    head_sha: str
+    n: int
+    completed_at: datetime | None
+    pull_request_id: int
+    pull_request__number: int
+    pull_request__project_id: int
+
+
 class _Failure(NamedTuple):
     project: int
     name: str
@@ -94,17 +106,16 @@ def failing_alike(failures: Collection[tuple[int, str, str]], *, now: datetime) 
         pull_request__state="open", pull_request__task__outcome="", head_sha=F("pull_request__head_sha")
     )
     red = Check.objects.filter(heads, status="completed", **of).exclude(conclusion__in=GREEN)
-    runs = red.select_related("pull_request").defer("failing_log", "pull_request__body").order_by("n")
-    found: dict[_Failure, dict[int, Check]] = {}
-    for run in runs:
-        failure = _Failure(run.pull_request.project_id, run.name, run.fingerprint)
+    found: dict[_Failure, dict[int, _Run]] = {}
+    for run in rows.read(red.order_by("n"), _Run):
+        failure = _Failure(run.pull_request__project_id, run.name, run.fingerprint)
         if failure in failures:
             found.setdefault(failure, {})[run.pull_request_id] = run
     many = {failure: known for failure, known in found.items() if len(known) >= MANY}
     since, newer = _over(many), _overtaken(many)
     return {
         failure: [
-            run.pull_request.number
+            run.pull_request__number
             for run in known.values()
             if run.pk not in newer and (run.completed_at or now) > max(now - WINDOW, since.get(failure, now - WINDOW))
         ]
@@ -116,25 +127,25 @@ def _over(failures: Collection[_Failure]) -> dict[_Failure, datetime]:
     """When the last incident of each was over."""
     if not failures:
         return {}
-    rows = Incident.objects.filter(
+    over = Incident.objects.filter(
         project__in={one.project for one in failures},
         check_name__in={one.name for one in failures},
         resolved_at__isnull=False,
     )
-    columns = rows.order_by("resolved_at").values_list("project", "check_name", "fingerprint", "resolved_at")
+    columns = over.order_by("resolved_at").values_list("project", "check_name", "fingerprint", "resolved_at")
     return {_Failure(project, name, mark): at for project, name, mark, at in columns if at is not None}
 
 
-def _overtaken(failures: Mapping[_Failure, Mapping[int, Check]]) -> set[int]:
+def _overtaken(failures: Mapping[_Failure, Mapping[int, _Run]]) -> set[int]:
     """The runs after which the same check ran at the same head once more."""
     runs = [run for known in failures.values() for run in known.values()]
     if not runs:
         return set()
-    rows = Check.objects.filter(
+    again = Check.objects.filter(
         pull_request__in={run.pull_request_id for run in runs}, name__in={one.name for one in failures}
     )
     last: dict[tuple[int, str, str], int] = {}
-    for pull, name, head, n in rows.values_list("pull_request", "name", "head_sha", "n"):
+    for pull, name, head, n in again.values_list("pull_request", "name", "head_sha", "n"):
         last[pull, name, head] = max(n, last.get((pull, name, head), 0))
     return {run.pk for run in runs if run.n < last[run.pull_request_id, run.name, run.head_sha]}
 

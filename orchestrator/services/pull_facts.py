@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 from django.db.models import F
 
 from orchestrator.domain.snapshot import CommentFacts, PullFacts, ReviewFacts
-from orchestrator.models import Check, Comment, PullRequest, Review
+from orchestrator.models import Check, Comment, Review, rows
 from orchestrator.services import failures
-from orchestrator.services.failures import OfHead
+from orchestrator.services.failures import OfHead, PullRow, Run
 
 Facts = TypeVar("Facts")
 
 
-def facts_of_pulls(pulls: dict[int, PullRequest], current: dict[int, int], *, now: datetime) -> dict[int, PullFacts]:
+def facts_of_pulls(pulls: dict[int, PullRow], current: dict[int, int], *, now: datetime) -> dict[int, PullFacts]:
     """The pull request of each task, with the newest run of each check at its head and what is known of those that failed."""
     ids = [pull.pk for pull in pulls.values()]
     checks, reviews = _checks(ids), _reviews(ids)
@@ -26,9 +26,7 @@ def facts_of_pulls(pulls: dict[int, PullRequest], current: dict[int, int], *, no
     return {task: _pull(pull, heads[pull.pk], reviews[pull.pk], comments[pull.pk]) for task, pull in pulls.items()}
 
 
-def _pull(
-    pull: PullRequest, head: OfHead, reviews: Sequence[ReviewFacts], comments: Sequence[CommentFacts]
-) -> PullFacts:
+def _pull(pull: PullRow, head: OfHead, reviews: Sequence[ReviewFacts], comments: Sequence[CommentFacts]) -> PullFacts:
     return PullFacts(
         number=pull.number,
         url=pull.url,
@@ -51,16 +49,17 @@ def _pull(
     )
 
 
-def _checks(pulls: Sequence[int]) -> dict[int, list[Check]]:
+def _checks(pulls: Sequence[int]) -> dict[int, list[Run]]:
     """The runs of checks at the heads of pull requests."""
-    found: dict[int, list[Check]] = defaultdict(list)
-    for run in Check.objects.filter(pull_request__in=pulls, head_sha=F("pull_request__head_sha")).order_by("name", "n"):
+    found: dict[int, list[Run]] = defaultdict(list)
+    at_head = Check.objects.filter(pull_request__in=pulls, head_sha=F("pull_request__head_sha"))
+    for run in rows.read(at_head.order_by("name", "n"), Run):
         found[run.pull_request_id].append(run)
     return found
 
 
 def _reviews(pulls: Sequence[int]) -> dict[int, list[ReviewFacts]]:
-    rows = Review.objects.filter(pull_request__in=pulls).order_by("submitted_at", "id")
+    reviews = Review.objects.filter(pull_request__in=pulls).order_by("submitted_at", "id")
 
     def read(
         pk: int,
@@ -87,14 +86,16 @@ def _reviews(pulls: Sequence[int]) -> dict[int, list[ReviewFacts]]:
 
     said = ("author", "decision", "head_sha", "body", "trusted", "bot", "message_id", "edits")
     columns = ("pull_request_id", "id", *said)
-    return grouped(rows.values_list(*columns), read)
+    return grouped(reviews.values_list(*columns), read)
 
 
 def _comments(pulls: dict[int, int | None]) -> dict[int, list[CommentFacts]]:
     """The comments of pull requests, each with the session that works on it now."""
-    rows = Comment.objects.filter(pull_request__in=pulls).select_related("message__turn").order_by("created_at", "id")
+    comments = (
+        Comment.objects.filter(pull_request__in=pulls).select_related("message__turn").order_by("created_at", "id")
+    )
     found: dict[int, list[CommentFacts]] = defaultdict(list)
-    for row in rows:
+    for row in comments:
         told = row.message
         found[row.pull_request_id].append(
             CommentFacts(
@@ -119,12 +120,12 @@ def _comments(pulls: dict[int, int | None]) -> dict[int, list[CommentFacts]]:
     return found
 
 
-def grouped(rows: Iterable[tuple[Any, ...]], read: Callable[..., Facts]) -> dict[int, list[Facts]]:
+def grouped(found: Iterable[tuple[Any, ...]], read: Callable[..., Facts]) -> dict[int, list[Facts]]:
     """What was read of each row, by the row's first column."""
-    found: dict[int, list[Facts]] = defaultdict(list)
-    for of, *columns in rows:
-        found[of].append(read(*columns))
-    return found
+    groups: dict[int, list[Facts]] = defaultdict(list)
+    for of, *columns in found:
+        groups[of].append(read(*columns))
+    return groups
 
 
 def turn_of(turn: int | None, n: int | None, session: int | None, current: int | None) -> int | None:

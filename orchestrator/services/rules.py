@@ -61,11 +61,17 @@ def rules_of(tasks: Iterable[Task], projects: Iterable[Project] = ()) -> dict[in
     )
     stalling = _stall_rules(owners)
     found: dict[int | None, Mapping[Trigger, Rule]] = {}
+    shared: dict[int, Mapping[Trigger, Rule]] = {}  # of a project, for its tasks that have no rules of their own
     for task_id, owner, reactions in wanted:
+        if not reactions and owner in shared:
+            found[task_id] = shared[owner]
+            continue
         mine = [stalling[owner]] if owner in stalling else []
         mine += [override_of(row) for row in _in_order(row for row in rows if row.project_id in {None, owner})]
         versions = ((t, n) for p, k, t, n in newest if p in {None, owner} and k in {None, task_id})
         found[task_id] = _composed(tuple(mine), json.dumps(reactions, sort_keys=True), tuple(sorted(versions)))
+        if not reactions:
+            shared[owner] = found[task_id]
     return found
 
 

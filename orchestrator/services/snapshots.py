@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import secrets
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from django.db.models import BooleanField, ExpressionWrapper, Model, Q, QuerySet
+from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet
 from pydantic import TypeAdapter
 
 from orchestrator.domain.issues import Standing
@@ -43,14 +43,54 @@ from orchestrator.models import (
     Task,
     TrackedIssue,
     Turn,
+    WorkflowVersion,
+    rows,
 )
 from orchestrator.services import rules, spending, workflow_settings
+from orchestrator.services.failures import PullRow
 from orchestrator.services.pull_facts import facts_of_pulls, grouped, turn_of
 
 PROGRESS = TypeAdapter(Progress)  # as it is kept in its task's row
 RESUMES_WITH_WAITS = 8  # with waits that grow to five minutes that is some twenty minutes, and then a human is called
 
-Row = TypeVar("Row", bound=Model)
+Row = TypeVar("Row", bound=NamedTuple)
+
+
+class _SessionRow(NamedTuple):
+    pk: int
+    task_id: int
+    epoch: int
+    agent: str
+    workflow_id: int | None
+    prepared_at: datetime | None
+    published_sha: str
+    commits: int
+    created_at: datetime
+    ended_at: datetime | None
+    end_reason: str
+    host__name: str
+    host__kind: str
+    host__seen_at: datetime | None
+    host__silent_since: datetime | None
+
+
+class _TurnRow(NamedTuple):
+    session_id: int
+    n: int
+    created_at: datetime
+    started_at: datetime | None
+    end: str
+    progress_at: datetime
+    published_at: datetime | None
+    head_before: str
+    head_after: str
+    resumes: int
+    detail: str
+    ended_at: datetime | None
+    journal_size: int
+    last_words: str
+    done_at: datetime | None
+    request: dict[str, Any] | None
 
 
 def take(task: Task, *, now: datetime) -> Snapshot:
@@ -61,18 +101,16 @@ def take(task: Task, *, now: datetime) -> Snapshot:
 def take_many(tasks: Sequence[Task], *, now: datetime) -> dict[int, Snapshot]:
     """The facts of each of these tasks, by its id. The caller holds their locks."""
     ids = [task.pk for task in tasks]
-    rows = Session.objects.filter(task__in=ids)
-    # Many sessions share few hosts and workflows: each of these is read once.
-    rows = rows.prefetch_related("host", "workflow") if len(ids) > 1 else rows.select_related("host", "workflow")
-    sessions = _newest(rows, "task_id", "epoch")
-    turns = _newest(Turn.objects.filter(session__in=sessions.values()).defer("prompt"), "session_id", "n")
-    pulls = _newest(PullRequest.objects.filter(task__in=ids).defer("body"), "task_id", "id")
+    sessions = _newest(Session.objects.filter(task__in=ids), _SessionRow, "task_id", "epoch")
     current = {task: session.pk for task, session in sessions.items()}
+    turns = _newest(Turn.objects.filter(session__in=current.values()), _TurnRow, "session_id", "n")
+    pulls = _newest(PullRequest.objects.filter(task__in=ids), PullRow, "task_id", "id")
     on_pulls = facts_of_pulls(pulls, current, now=now)
     messages, jobs, memory, asked = _messages(ids, current), _jobs(ids), _memory(ids), _interruptions(ids)
     issues = {row.task_id: row for row in TrackedIssue.objects.filter(task__in=ids)}
     spent = spending.of_tasks(tasks, now=now)
     held, secret = rules.rules_of(tasks), secrets.token_hex(8)
+    policies = _policies(tasks, sessions)
     found: dict[int, Snapshot] = {}
     for task in tasks:
         session = sessions.get(task.pk)
@@ -81,7 +119,7 @@ def take_many(tasks: Sequence[Task], *, now: datetime) -> dict[int, Snapshot]:
             now=now,
             nonce=f"{secret}.{task.pk}",
             task=_task(task, issues.get(task.pk)),
-            policy=_policy(task.project, session),
+            policy=policies[task.project_id, session.workflow_id if session is not None else None],
             rules=held[task.pk],
             session=_session(session) if session is not None else None,
             turn=_turn(turn) if turn is not None else None,
@@ -97,17 +135,31 @@ def take_many(tasks: Sequence[Task], *, now: datetime) -> dict[int, Snapshot]:
     return found
 
 
-def _newest(rows: QuerySet[Row], of: str, by: str) -> dict[int, Row]:
+def _newest(found: QuerySet[Any], shape: type[Row], of: str, by: str) -> dict[int, Row]:
     """The last of each, by what it belongs to."""
-    return {getattr(row, of): row for row in rows.order_by(of, f"-{by}").distinct(of)}
+    return {getattr(row, of): row for row in rows.read(found.order_by(of, f"-{by}").distinct(of), shape)}
 
 
-def _policy(project: Project, session: Session | None) -> Policy:
-    """The project's, with what the workflow says that the session began with."""
+def _policies(tasks: Sequence[Task], sessions: Mapping[int, _SessionRow]) -> dict[tuple[int, int | None], Policy]:
+    """The policy of each project, and of each with what a workflow says that a session began with: many tasks share few."""
+    workflows = {session.workflow_id for session in sessions.values() if session.workflow_id is not None}
+    versions = WorkflowVersion.objects.in_bulk(workflows) if workflows else {}
+    found: dict[tuple[int, int | None], Policy] = {}
+    for task in tasks:
+        session = sessions.get(task.pk)
+        workflow = session.workflow_id if session is not None else None
+        if (task.project_id, workflow) not in found:
+            version = versions[workflow] if workflow is not None else None
+            found[task.project_id, workflow] = _policy(task.project, version)
+    return found
+
+
+def _policy(project: Project, version: WorkflowVersion | None) -> Policy:
+    """The project's, with what the workflow says."""
     policy = policy_of(project)
-    if session is None or session.workflow is None:
+    if version is None:
         return policy
-    workflow = workflow_settings.settings_of(session.workflow)
+    workflow = workflow_settings.settings_of(version)
     return replace(
         policy,
         resumes=RESUMES_WITH_WAITS,
@@ -166,25 +218,25 @@ def _issue(tracked: TrackedIssue) -> IssueStanding:
     )
 
 
-def _session(session: Session) -> SessionFacts:
+def _session(session: _SessionRow) -> SessionFacts:
     # An agent on this machine dies with it and nobody else can reach its workspace: it is never given up for a successor.
-    remote = session.host.kind != Host.Kind.LOCAL
+    remote = session.host__kind != Host.Kind.LOCAL
     return SessionFacts(
         id=session.pk,
         epoch=session.epoch,
-        host=session.host.name,
+        host=session.host__name,
         agent=session.agent,
         created_at=session.created_at,
         prepared=session.prepared_at is not None,
         ended=session.ended_at is not None,
         published_sha=session.published_sha or None,
         commits=session.commits,
-        host_silent_since=session.host.seen_at if remote and session.host.silent_since is not None else None,
+        host_silent_since=session.host__seen_at if remote and session.host__silent_since is not None else None,
         end_reason=session.end_reason,
     )
 
 
-def _turn(turn: Turn) -> TurnFacts:
+def _turn(turn: _TurnRow) -> TurnFacts:
     asked = turn.request
     return TurnFacts(
         n=turn.n,
@@ -230,7 +282,7 @@ _MESSAGE = (
 
 def _messages(tasks: Sequence[int], current: dict[int, int]) -> dict[int, list[MessageFacts]]:
     answering = ExpressionWrapper(Q(answers__isnull=False), output_field=BooleanField())
-    rows = Message.objects.filter(task__in=tasks).annotate(answering=answering).order_by("created_at")
+    told = Message.objects.filter(task__in=tasks).annotate(answering=answering).order_by("created_at")
     found: dict[int, list[MessageFacts]] = defaultdict(list)
     for (
         task,
@@ -245,7 +297,7 @@ def _messages(tasks: Sequence[int], current: dict[int, int]) -> dict[int, list[M
         confirmed_at,
         is_answer,
         key,
-    ) in rows.values_list(*_MESSAGE):
+    ) in told.values_list(*_MESSAGE):
         found[task].append(
             MessageFacts(
                 id=str(pk),
@@ -264,9 +316,9 @@ def _messages(tasks: Sequence[int], current: dict[int, int]) -> dict[int, list[M
 
 
 def _jobs(tasks: Sequence[int]) -> dict[int, list[JobFacts]]:
-    rows = Job.objects.filter(task__in=tasks).order_by("id")
+    promised = Job.objects.filter(task__in=tasks).order_by("id")
     found: dict[int, list[JobFacts]] = defaultdict(list)
-    for task, key, state, code, error, claims, promised_at, settled_at in rows.values_list(
+    for task, key, state, code, error, claims, promised_at, settled_at in promised.values_list(
         "task_id", "key", "state", "code", "error", "claims", "created_at", "settled_at"
     ):
         found[task].append(
@@ -284,7 +336,7 @@ def _jobs(tasks: Sequence[int]) -> dict[int, list[JobFacts]]:
 
 
 def _memory(tasks: Sequence[int]) -> dict[int, list[Memory]]:
-    rows = Reaction.objects.filter(task__in=tasks)
+    remembered = Reaction.objects.filter(task__in=tasks)
     columns = ("task_id", "trigger", "episode", "held", "since", "deadline_at", "escalated", "attempt")
 
     def read(
@@ -300,11 +352,11 @@ def _memory(tasks: Sequence[int]) -> dict[int, list[Memory]]:
             attempt=attempt,
         )
 
-    return grouped(rows.values_list(*columns), read)
+    return grouped(remembered.values_list(*columns), read)
 
 
 def _interruptions(tasks: Sequence[int]) -> dict[int, list[InterruptionFacts]]:
-    rows = Interruption.objects.filter(task__in=tasks).order_by("id")
+    asked = Interruption.objects.filter(task__in=tasks).order_by("id")
 
     def read(
         cause: str, escalation: bool, resolved_at: Any, acknowledged_at: Any, cleared_at: Any, snoozed_until: Any
@@ -318,4 +370,4 @@ def _interruptions(tasks: Sequence[int]) -> dict[int, list[InterruptionFacts]]:
         )
 
     columns = ("cause", "escalation", "resolved_at", "acknowledged_at", "cleared_at", "snoozed_until")
-    return grouped(rows.values_list("task_id", *columns), read)
+    return grouped(asked.values_list("task_id", *columns), read)
