@@ -50,6 +50,7 @@ def program(asked: Asked) -> list[Series]:
         ids = rows.reviewable(count, wake_in=TOMORROW)
         red_rows.turn_red(ids)
         rows.analyze()
+        door.load("workers.sweeps").keep_what_is_loaded()  # as every worker does when it begins
         for _ in range(asked.rounds(ROUNDS)):
             series.add(decided_a_second(ids))
             series.note = ", ".join(f"{made:g} {name}" for name, made in red_rows.counted(ids).items()) + " a task"

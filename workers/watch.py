@@ -37,6 +37,7 @@ class Watch:
 
     def begin(self, *, queues: list[str]) -> None:
         """Start sweeping; channels are opened as hosts appear."""
+        sweeps.keep_what_is_loaded()
         threading.Thread(target=self._sweep, args=(queues, real()), name="sweep", daemon=True).start()
         if "control" in queues:
             # A repository that does not answer makes this wait, and must not make deadlines wait.
