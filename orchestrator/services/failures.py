@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from orchestrator.domain.rules import Trigger
 from orchestrator.domain.snapshot import AttemptFacts, BaseFacts, CheckFacts, FailureFacts, IncidentFacts
 from orchestrator.models import BaseCheck, Check, Incident, Message, Turn, rows
+from orchestrator.models.rows import among
 from orchestrator.services import flakes
 
 GREEN = ("success", "neutral", "skipped")
@@ -240,7 +241,7 @@ def _ended_before(marks: Mapping[int, Sequence[str]]) -> Iterable[Ended]:
     told = [pull for pull, heads in marks.items() if heads]
     if not told:
         return []
-    ended = rows.read(Check.objects.filter(pull_request__in=told, status="completed").order_by(), Ended)
+    ended = rows.read(Check.objects.filter(among("pull_request", told), status="completed").order_by(), Ended)
     return [run for run in ended if run.head_sha[:16] in marks[run.pull_request_id]]
 
 
@@ -254,7 +255,9 @@ def _told_heads(pulls: Iterable[PullRow]) -> dict[int, list[str]]:
     """The beginnings of the heads of whose failures an agent was told, oldest first, without the head that is there now."""
     of_task = {pull.task_id: pull for pull in pulls}
     told = (
-        Message.objects.filter(task__in=of_task, trigger=Trigger.CI_FAILED).exclude(occasion="").order_by("created_at")
+        Message.objects.filter(among("task", of_task), trigger=Trigger.CI_FAILED)
+        .exclude(occasion="")
+        .order_by("created_at")
     )
     found: dict[int, dict[str, None]] = {pull.pk: {} for pull in of_task.values()}
     for task, occasion in told.values_list("task", "occasion"):
@@ -267,5 +270,5 @@ def _told_heads(pulls: Iterable[PullRow]) -> dict[int, list[str]]:
 
 def _said(tasks: Collection[int], heads: Collection[str]) -> dict[tuple[int, str], str]:
     """What agents said last when they had made a head, by the task and the head."""
-    turns = Turn.objects.filter(session__task__in=tasks, head_after__in=heads).order_by("id")
+    turns = Turn.objects.filter(among("session__task", tasks), head_after__in=heads).order_by("id")
     return {(task, head): words for task, head, words in turns.values_list("session__task", "head_after", "last_words")}

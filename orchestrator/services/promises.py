@@ -39,7 +39,7 @@ from orchestrator.models import (
     Task,
     rows,
 )
-from orchestrator.models.rows import Row
+from orchestrator.models.rows import Row, among
 from orchestrator.services import calls, events
 from orchestrator.services.jobs import EFFECTS
 
@@ -224,9 +224,9 @@ def _queues(promised: Sequence[Promised]) -> dict[int | None, str]:
     """The queue of each session's host, in one query; checks of the built-in forge, which have no session, run on this machine."""
     wanted = {getattr(one.action, "session", None) for one in promised if not isinstance(one.action, _FORGE)}
     ids = [session for session in wanted if session is not None]
-    hosts = {host.pk: host.queue for host in Host.objects.filter(sessions__in=ids).distinct()}
+    hosts = {host.pk: host.queue for host in Host.objects.filter(among("sessions", ids)).distinct()}
     found: dict[int | None, str] = {
-        session: hosts[host] for session, host in Session.objects.filter(pk__in=ids).values_list("pk", "host")
+        session: hosts[host] for session, host in Session.objects.filter(among("pk", ids)).values_list("pk", "host")
     }
     if None in wanted:
         local = Host.objects.filter(kind=Host.Kind.LOCAL).order_by("pk").first()

@@ -11,6 +11,7 @@ from django.db.models import F
 
 from orchestrator.domain.snapshot import CommentFacts, PullFacts, ReviewFacts
 from orchestrator.models import Check, Comment, Review, rows
+from orchestrator.models.rows import among
 from orchestrator.services import failures
 from orchestrator.services.failures import OfHead, PullRow, Run
 
@@ -52,14 +53,14 @@ def _pull(pull: PullRow, head: OfHead, reviews: Sequence[ReviewFacts], comments:
 def _checks(pulls: Sequence[int]) -> dict[int, list[Run]]:
     """The runs of checks at the heads of pull requests."""
     found: dict[int, list[Run]] = defaultdict(list)
-    at_head = Check.objects.filter(pull_request__in=pulls, head_sha=F("pull_request__head_sha"))
+    at_head = Check.objects.filter(among("pull_request", pulls), head_sha=F("pull_request__head_sha"))
     for run in rows.read(at_head.order_by("name", "n"), Run):
         found[run.pull_request_id].append(run)
     return found
 
 
 def _reviews(pulls: Sequence[int]) -> dict[int, list[ReviewFacts]]:
-    reviews = Review.objects.filter(pull_request__in=pulls).order_by("submitted_at", "id")
+    reviews = Review.objects.filter(among("pull_request", pulls)).order_by("submitted_at", "id")
 
     def read(
         pk: int,
@@ -92,7 +93,9 @@ def _reviews(pulls: Sequence[int]) -> dict[int, list[ReviewFacts]]:
 def _comments(pulls: dict[int, int | None]) -> dict[int, list[CommentFacts]]:
     """The comments of pull requests, each with the session that works on it now."""
     comments = (
-        Comment.objects.filter(pull_request__in=pulls).select_related("message__turn").order_by("created_at", "id")
+        Comment.objects.filter(among("pull_request", pulls))
+        .select_related("message__turn")
+        .order_by("created_at", "id")
     )
     found: dict[int, list[CommentFacts]] = defaultdict(list)
     for row in comments:

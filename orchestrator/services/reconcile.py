@@ -16,7 +16,7 @@ from orchestrator.domain.snapshot import Memory, Snapshot
 from orchestrator.domain.status import TaskStatus, attention_of
 from orchestrator.doorbell import Changed
 from orchestrator.models import Reaction, Task, rows
-from orchestrator.models.rows import Row
+from orchestrator.models.rows import Row, among
 from orchestrator.services import events, incidents, promises, snapshots
 from orchestrator.services.promises import Promised
 from orchestrator.services.recording import recorder
@@ -71,10 +71,10 @@ def reconcile_many(*, task_ids: Sequence[int], now: datetime, only_due: bool = F
 
 
 def _locked(task_ids: Sequence[int], *, skip: bool) -> list[Task]:
-    rows = Task.objects.select_for_update(of=("self",), no_key=True, skip_locked=skip)
+    held = Task.objects.select_for_update(of=("self",), no_key=True, skip_locked=skip)
     # Many tasks share few projects: each of these is read once.
-    rows = rows.prefetch_related("project") if len(task_ids) > 1 else rows.select_related("project")
-    return list(rows.filter(pk__in=task_ids).order_by("pk"))
+    held = held.prefetch_related("project") if len(task_ids) > 1 else held.select_related("project")
+    return list(held.filter(among("pk", task_ids)).order_by("pk"))
 
 
 def _due(task: Task, now: datetime) -> bool:

@@ -46,6 +46,7 @@ from orchestrator.models import (
     WorkflowVersion,
     rows,
 )
+from orchestrator.models.rows import among
 from orchestrator.services import rules, spending, workflow_settings
 from orchestrator.services.failures import PullRow
 from orchestrator.services.pull_facts import facts_of_pulls, grouped, turn_of
@@ -101,13 +102,13 @@ def take(task: Task, *, now: datetime) -> Snapshot:
 def take_many(tasks: Sequence[Task], *, now: datetime) -> dict[int, Snapshot]:
     """The facts of each of these tasks, by its id. The caller holds their locks."""
     ids = [task.pk for task in tasks]
-    sessions = _newest(Session.objects.filter(task__in=ids), _SessionRow, "task_id", "epoch")
+    sessions = _newest(Session.objects.filter(among("task", ids)), _SessionRow, "task_id", "epoch")
     current = {task: session.pk for task, session in sessions.items()}
-    turns = _newest(Turn.objects.filter(session__in=current.values()), _TurnRow, "session_id", "n")
-    pulls = _newest(PullRequest.objects.filter(task__in=ids), PullRow, "task_id", "id")
+    turns = _newest(Turn.objects.filter(among("session", current.values())), _TurnRow, "session_id", "n")
+    pulls = _newest(PullRequest.objects.filter(among("task", ids)), PullRow, "task_id", "id")
     on_pulls = facts_of_pulls(pulls, current, now=now)
     messages, jobs, memory, asked = _messages(ids, current), _jobs(ids), _memory(ids), _interruptions(ids)
-    issues = {row.task_id: row for row in TrackedIssue.objects.filter(task__in=ids)}
+    issues = {row.task_id: row for row in TrackedIssue.objects.filter(among("task", ids))}
     spent = spending.of_tasks(tasks, now=now)
     held, secret = rules.rules_of(tasks), secrets.token_hex(8)
     policies = _policies(tasks, sessions)
@@ -282,7 +283,7 @@ _MESSAGE = (
 
 def _messages(tasks: Sequence[int], current: dict[int, int]) -> dict[int, list[MessageFacts]]:
     answering = ExpressionWrapper(Q(answers__isnull=False), output_field=BooleanField())
-    told = Message.objects.filter(task__in=tasks).annotate(answering=answering).order_by("created_at")
+    told = Message.objects.filter(among("task", tasks)).annotate(answering=answering).order_by("created_at")
     found: dict[int, list[MessageFacts]] = defaultdict(list)
     for (
         task,
@@ -316,7 +317,7 @@ def _messages(tasks: Sequence[int], current: dict[int, int]) -> dict[int, list[M
 
 
 def _jobs(tasks: Sequence[int]) -> dict[int, list[JobFacts]]:
-    promised = Job.objects.filter(task__in=tasks).order_by("id")
+    promised = Job.objects.filter(among("task", tasks)).order_by("id")
     found: dict[int, list[JobFacts]] = defaultdict(list)
     for task, key, state, code, error, claims, promised_at, settled_at in promised.values_list(
         "task_id", "key", "state", "code", "error", "claims", "created_at", "settled_at"
@@ -336,7 +337,7 @@ def _jobs(tasks: Sequence[int]) -> dict[int, list[JobFacts]]:
 
 
 def _memory(tasks: Sequence[int]) -> dict[int, list[Memory]]:
-    remembered = Reaction.objects.filter(task__in=tasks)
+    remembered = Reaction.objects.filter(among("task", tasks))
     columns = ("task_id", "trigger", "episode", "held", "since", "deadline_at", "escalated", "attempt")
 
     def read(
@@ -356,7 +357,7 @@ def _memory(tasks: Sequence[int]) -> dict[int, list[Memory]]:
 
 
 def _interruptions(tasks: Sequence[int]) -> dict[int, list[InterruptionFacts]]:
-    asked = Interruption.objects.filter(task__in=tasks).order_by("id")
+    asked = Interruption.objects.filter(among("task", tasks)).order_by("id")
 
     def read(
         cause: str, escalation: bool, resolved_at: Any, acknowledged_at: Any, cleared_at: Any, snoozed_until: Any

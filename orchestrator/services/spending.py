@@ -28,6 +28,7 @@ from orchestrator.domain.budgets import BudgetFacts, Limit, Span, Used, occasion
 from orchestrator.domain.rules import Trigger
 from orchestrator.domain.snapshot import TurnUse
 from orchestrator.models import Interruption, Project, Task, Turn
+from orchestrator.models.rows import among
 
 _ASKING = Q(ended_at__isnull=True, request__isnull=False) & ~Q(request__has_key="answer")
 _COLUMNS = (
@@ -54,14 +55,14 @@ class Spent:
 
 def of_tasks(tasks: Sequence[Task], *, now: datetime) -> dict[int, Spent]:
     """The turns of each of these tasks since its last progress, and its budgets. Projects without a budget cost no query of their own."""
-    turns = _turns(Turn.objects.filter(session__task__in=[task.pk for task in tasks]), now=now)
+    turns = _turns(Turn.objects.filter(among("session__task", [task.pk for task in tasks])), now=now)
     budgets = _budgets(tasks, turns, now=now)
     return {task.pk: _spent(task, turns.get(task.pk, []), budgets[task.pk]) for task in tasks}
 
 
 def budgets_of(tasks: Sequence[Task], *, now: datetime) -> dict[int, tuple[BudgetFacts, ...]]:
     """The budgets of these tasks alone, in as many queries as of one."""
-    turns = _turns(Turn.objects.filter(session__task__in=[task.pk for task in tasks]), now=now)
+    turns = _turns(Turn.objects.filter(among("session__task", [task.pk for task in tasks])), now=now)
     return _budgets(tasks, turns, now=now)
 
 

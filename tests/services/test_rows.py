@@ -98,3 +98,11 @@ def test_words_that_are_too_long_are_refused_and_not_cut(task: Task) -> None:
 def test_a_column_that_is_not_there_is_named(task: Task) -> None:
     with pytest.raises(ValueError, match="Job has no column verbs"):
         rows.insert(Job, [a_job(task, "a", verbs="Merge")])
+
+
+def test_what_is_among_some_ids_is_found_through_joins_and_among_none_nothing_is(task: Task) -> None:
+    rows.insert(Job, [a_job(task, "a"), a_job(task, "b")])
+    assert Job.objects.filter(rows.among("task", [task.pk, 404])).count() == 2
+    assert Job.objects.filter(rows.among("task__project", [task.project_id]), key="a").count() == 1
+    assert Job.objects.filter(rows.among("task__project", [404])).count() == 0
+    assert not Job.objects.filter(rows.among("task", [])).exists()
