@@ -94,6 +94,8 @@ def about_it(task: TaskFacts, check: CheckFacts) -> bool:
 
 def _inherited(check: CheckFacts, snapshot: Snapshot, pull: PullFacts) -> bool:
     """The base as it is fails in the same way; while it is not known how it does now, what it did before counts."""
+    if not any(one.name == check.name for one in pull.base):
+        return False
     incident = incident_of(check, pull)
     if about_it(snapshot.task, check) or (incident is not None and incident.released):
         return False

@@ -110,6 +110,8 @@ def _task(before: TaskFacts, step: Step, *, ended_at: datetime | None) -> TaskFa
     reason = next((action.reason for action in step.new if isinstance(action, Pause)), None)
     paused = replace(before, paused=True, pause_reason=reason) if reason is not None and not before.paused else before
     progress = decision.progress or before.progress
+    if (decision.outcome, ended_at, progress) == (paused.outcome, paused.ended_at, paused.progress):
+        return paused
     return replace(paused, outcome=decision.outcome, ended_at=ended_at, progress=progress)
 
 
@@ -150,6 +152,8 @@ def _job(action: Action, before: Snapshot) -> JobFacts | None:
 
 
 def _asked(before: tuple[InterruptionFacts, ...], new: tuple[Action, ...]) -> tuple[InterruptionFacts, ...]:
+    if not any(isinstance(action, Interrupt | Settle) for action in new):
+        return before
     causes = {action.cause for action in new if isinstance(action, Settle)}
     added = {action.cause[:CAUSE]: action.escalation for action in new if isinstance(action, Interrupt)}
     kept = (settled(one) if one.cause in causes else one for one in before if one.cause not in added)

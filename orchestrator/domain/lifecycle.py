@@ -40,7 +40,7 @@ from orchestrator.domain.continuing import (
 from orchestrator.domain.issues import Standing
 from orchestrator.domain.progress import progress_of
 from orchestrator.domain.prompts import resume_words
-from orchestrator.domain.reactions import LOST_RACE, Reacted, has_nothing_to_say, merges, react
+from orchestrator.domain.reactions import LOST_RACE, Reacted, merges, react, with_something_to_say
 from orchestrator.domain.reasons import Reason
 from orchestrator.domain.rules import Priority, Trigger
 from orchestrator.domain.snapshot import (
@@ -100,7 +100,7 @@ def decide(snapshot: Snapshot) -> Decision:
         return _wind_down(snapshot, outcome)
     held = held_triggers(snapshot)
     heeded = held if snapshot.task.cancel_requested_at is None else ()
-    reacted = [react(one, snapshot) for one in heeded if not has_nothing_to_say(one, snapshot)]
+    reacted = [react(one, snapshot) for one in with_something_to_say(heeded, snapshot)]
     actions = [*_progress(snapshot), *(action for one in reacted for action in one.actions)]
     blocked = _blocking_job(snapshot, actions)
     if blocked is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -88,20 +88,24 @@ def react(held: Held, snapshot: Snapshot) -> Reacted:
             return Reacted(memory=_paused(held, before), wake_at=held.look_again_at, why=why)
         case Hold.HELD:
             memory = _begun(held, rule, snapshot)
-            answer = _answer(held, memory, rule, snapshot)
+            answer, gone = _answer(held, memory, rule, snapshot), _gone(held, snapshot, memory)
+            if not gone and held.look_again_at is None:
+                return answer
             times = [at for at in (answer.wake_at, held.look_again_at) if at is not None]
-            actions = (*answer.actions, *_gone(held, snapshot, memory))
-            return replace(answer, actions=actions, wake_at=min(times, default=None))
+            return replace(answer, actions=(*answer.actions, *gone), wake_at=min(times, default=None))
 
 
-def has_nothing_to_say(held: Held, snapshot: Snapshot) -> bool:
-    """It does not hold, and nothing is left of a time when it did: reacting to it would change nothing."""
-    if held.hold is not Hold.CLEAR or held.trigger in standing_questions(snapshot):
-        return False
+def with_something_to_say(held: Iterable[Held], snapshot: Snapshot) -> list[Held]:
+    """Without those that do not hold and of which nothing is left of a time when they did: reacting to them would change nothing."""
+    asked = standing_questions(snapshot)
+    return [one for one in held if one.hold is not Hold.CLEAR or one.trigger in asked or _is_left(one, snapshot)]
+
+
+def _is_left(held: Held, snapshot: Snapshot) -> bool:
     known = snapshot.memory.get(held.trigger)
     if known is None:
-        return not told_by(snapshot, held.trigger)
-    return _forgotten(known) is known
+        return bool(told_by(snapshot, held.trigger))
+    return _forgotten(known) is not known
 
 
 def _gone(held: Held, snapshot: Snapshot, memory: Memory) -> tuple[Action, ...]:
@@ -154,7 +158,10 @@ def _begun(held: Held, rule: Rule, snapshot: Snapshot) -> Memory:
         before = Memory(trigger=held.trigger, episode=episode, held=True, attempt=snapshot.task.attempt)
     since = before.since or snapshot.now
     span = rule.escalate_after if isinstance(rule.escalate_after, timedelta) else None
-    return replace(before, held=True, since=since, deadline_at=since + span if span is not None else None)
+    deadline_at = since + span if span is not None else None
+    if (before.held, before.since, before.deadline_at) == (True, since, deadline_at):
+        return before
+    return replace(before, held=True, since=since, deadline_at=deadline_at)
 
 
 def _answer(held: Held, memory: Memory, rule: Rule, snapshot: Snapshot) -> Reacted:
