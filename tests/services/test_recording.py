@@ -234,3 +234,20 @@ def test_a_merge_by_a_rule_is_known_as_the_rules_and_a_persons_is_not() -> None:
     assert merges[0] == merges[1]
     assert ours.asked_by[merges[0][0]] is Trigger.APPROVED_AND_GREEN
     assert merges[1][0] not in theirs.asked_by
+
+
+@pytest.mark.django_db
+def test_the_log_has_one_line_for_all_tasks_that_came_to_the_same_together(
+    project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    together, alone = [scenes.red(project) for _ in range(3)], scenes.red(project)
+    with caplog.at_level("INFO", logger="orchestrator.services.reconcile"):
+        reconcile_many(task_ids=[task.pk for task in together], now=timezone.now())
+        reconcile(task_id=alone.pk, now=timezone.now())
+    said = [vars(record) for record in caplog.records if record.message == "task status"]
+    of_many, of_one = said[: len(said) // 2], said[len(said) // 2 :]
+    assert [line["tasks"] for line in of_many] == [[task.pk for task in together]] * len(of_one)
+    assert [line["task"] for line in of_one] == [alone.pk] * len(of_many)
+    assert [(line["status"], line["reason"]) for line in of_many] == [
+        (line["status"], line["reason"]) for line in of_one
+    ]
