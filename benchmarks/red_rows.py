@@ -15,7 +15,11 @@ from benchmarks.rows import HEAD
 from orchestrator.models import Check, DecisionRecord, Event, Job, Message, Project, PullRequest, Reaction, Task
 
 MADE: tuple[type[models.Model], ...] = (Reaction, Message, Event, Job, DecisionRecord)
-SETTLED = ("status", "reason", "evidence", "attention", "standing", "wake_at", "version", "updated_at")
+# All that `TaskQuerySet.settle` writes.
+SETTLED = (
+    *("status", "reason", "evidence", "attention", "standing", "wake_at", "version", "updated_at"),
+    *("outcome", "ended_at", "progress"),
+)
 
 
 @transaction.atomic
@@ -51,7 +55,7 @@ def as_before(ids: Sequence[int]) -> None:
             cursor.execute(f"DELETE FROM {model._meta.db_table} WHERE task_id = ANY(%s){kept}", [list(ids)])  # noqa: SLF001  # names of tables
         Task.objects.filter(pk__in=ids).update(
             status="review_pending", attention="review", reason="waits for a review", standing="", evidence=[],
-            wake_at=timezone.now(), version=1,
+            wake_at=timezone.now(), version=1, progress=None,
         )  # fmt: skip
     with connection.cursor() as cursor:
         cursor.execute("VACUUM ANALYZE")
