@@ -11,6 +11,7 @@ import pwd
 import signal
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ PREFIX = "ao-agent-"
 SHARED = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - where an account may have left files
 
 
+@cache
 def mine() -> Account:
     """The account that hostkit itself has."""
     try:
@@ -30,6 +32,15 @@ def mine() -> Account:
     except KeyError:
         name = str(os.getuid())
     return Account(name, os.getuid(), os.getgid(), own=False)
+
+
+@cache
+def home() -> str:
+    """The folder of that account; the root where it has none."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:
+        return "/"
 
 
 def acting(account: Account, act: Callable[[], None]) -> str | None:

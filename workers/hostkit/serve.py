@@ -74,6 +74,7 @@ class Serve:
     def __init__(self, layout: disk.Layout, listening: socket.socket, bells: socket.socket, stamp: int) -> None:
         self._layout = layout
         self._account = accounts.mine()
+        accounts.home()  # asked by many children, and known to them from here
         self._ways = sandbox.try_out(self._account)
         self._here = starts.Here(layout, self._ways)
         self._git = launch.run_short(("git", "--version"), timeout=5)[1].removeprefix("git version ")

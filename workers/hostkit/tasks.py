@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import select
 import socket
 import time
@@ -213,7 +212,13 @@ def command(call: Call) -> None:
             raise
     truncated = any(output.truncated for output in outputs)
     code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-    call.reply.send_files({"code": code, "truncated": truncated}, [output.file for output in outputs])
+    told = {"code": code, "truncated": truncated}
+    little = [output.little for output in outputs if output.little is not None]
+    if len(little) == len(outputs):
+        call.reply.send(told, little)
+    else:
+        with call.here.layout.room_on_disk():
+            call.reply.send_files(told, [output.file() for output in outputs])
 
 
 def _command_plan(call: Call, asked: dict[str, Any]) -> launch.Plan:
@@ -226,12 +231,8 @@ def _command_plan(call: Call, asked: dict[str, Any]) -> launch.Plan:
     if asked["sandbox"] != "none":
         raise Refused("a command outside every workspace has no sandbox", code="no-sandbox")
     account = accounts.mine()
-    try:
-        home = pwd.getpwuid(os.getuid()).pw_dir
-    except KeyError:
-        home = "/"
     places = {
-        "home": home,
+        "home": accounts.home(),
         "work": str(call.here.layout.home),
         "tmp": str(call.here.layout.run),
         "run": str(call.here.layout.run),
@@ -244,19 +245,28 @@ def _command_plan(call: Call, asked: dict[str, Any]) -> launch.Plan:
 
 
 class Spool:
-    """What a program writes to one pipe, on disk and not in memory, up to a cap."""
+    """What a program writes to one pipe, up to a cap: a little in memory, and all of it on disk once it is more."""
 
     def __init__(self, layout: disk.Layout, reading: int, cap: int) -> None:
         self.reading: int | None = reading
         self.truncated = False
+        self._layout = layout
         self._left = cap
+        self._little = b""
+        self._file: int | None = None
         os.set_blocking(reading, False)
-        try:
-            self.file = os.open(layout.run, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        except OSError:  # a filesystem without nameless files
-            name = layout.run / f"spool.{os.getpid()}.{reading}"
-            self.file = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            name.unlink()
+
+    @property
+    def little(self) -> bytes | None:
+        """All that was written; None: it is on disk."""
+        return self._little if self._file is None else None
+
+    def file(self) -> int:
+        """All that was written, as an open file."""
+        if self._file is None:
+            self._file = self._nameless()
+            disk.write_all(self._file, self._little)
+        return self._file
 
     def take(self) -> None:
         """Read what is there; what is over the cap is read and dropped, so that the program goes on."""
@@ -270,8 +280,23 @@ class Spool:
                 self.reading = None
                 return
             self.truncated = self.truncated or len(data) > self._left
-            disk.write_all(self.file, data[: self._left])
+            self._keep(data[: self._left])
             self._left -= min(self._left, len(data))
+
+    def _keep(self, data: bytes) -> None:
+        if self._file is None and len(self._little) + len(data) <= PIECE:
+            self._little += data
+        else:
+            disk.write_all(self.file(), data)
+
+    def _nameless(self) -> int:
+        try:
+            return os.open(self._layout.run, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except OSError:  # a filesystem without nameless files
+            name = self._layout.run / f"spool.{os.getpid()}.{self.reading}"
+            file = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            name.unlink()
+            return file
 
 
 def _attend(call: Call, program: int, stdin: bytes, feeding: int, outputs: list[Spool]) -> int:
