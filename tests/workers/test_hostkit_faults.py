@@ -361,6 +361,16 @@ def test_a_command_answers_what_it_said_and_how_it_ended(host: LocalHost) -> Non
     assert (done.code, done.stdout, done.stderr, done.truncated) == (9, b"in" * 200_000, b"no\n", False)
 
 
+def test_a_program_ignores_and_blocks_no_signal(host: LocalHost) -> None:
+    run = a_run("", argv=("grep", "-E", "^Sig(Ign|Blk)", "/proc/self/status"))
+    host.start(run)
+    asked = host.command(Command(argv=run.argv, workspace="w"))
+
+    none = "0" * 16
+    for output in (asked.stdout, read_to_end(host, run)[1]):
+        assert output.decode().split() == ["SigBlk:", none, "SigIgn:", none]
+
+
 def test_a_large_answer_of_a_command_arrives_whole_and_one_over_the_cap_is_cut(host: LocalHost) -> None:
     large = Command(argv=("head", "-c", "30000000", "/dev/zero"), workspace="w", output_cap=40_000_000)
 

@@ -115,7 +115,7 @@ def _stand_alone(stdin: int, stdout: int, stderr: int, failures: int) -> None:
 def default_signals() -> None:
     """Undo what the interpreter and we changed."""
     for number in CHANGED:
-        signal.signal(number, signal.SIG_DFL)
+        processes.default_signal(number)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 

@@ -40,6 +40,12 @@ def prctl(option: int, value: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
+def default_signal(number: int) -> None:
+    """What `signal.signal(number, SIG_DFL)` does, for those who execute another program at once: without Python's own table of handlers, of
+    which each touched page costs time in a child that was just forked."""
+    _libc.signal(number, ctypes.c_void_p(None))
+
+
 def slurp(path: str) -> bytes:
     """A whole small file by bare system calls: /proc is read thousands of times, and in guards each touched page costs memory."""
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
