@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
+from uuid import UUID
 
 from django.db import connection, models
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -43,10 +44,13 @@ def read(found: models.QuerySet[Any], shape: type[Shape]) -> list[Shape]:
 
 
 def insert(model: type[models.Model], rows: Sequence[Row], *, conflict: str = "") -> None:
-    """Add them in their order. A column that no row names has its field's default, or the clock where it says when a row was made.
+    """Add them in their order. A column that no row names has its field's default, the same in all, or the clock where it says when a row was
+    made.
     `conflict`: what happens to a row that is there already, in the words of the database; without any, it is an error."""
     if not rows:
         return
+    if any(row.keys() != rows[0].keys() for row in rows):
+        raise ValueError(f"rows of {model.__name__} name different columns")
     statement, clocks, defaults = _statement(model, tuple(rows[0]))
     said = [{**row, **{column: timezone.now() for column in clocks}} for row in rows] if clocks else rows
     with connection.cursor() as cursor:
@@ -99,5 +103,6 @@ def _as_text(value: object) -> str:
             return value.isoformat()
         case bytes():
             return rf"\x{value.hex()}"
-        case _:
+        case UUID():
             return str(value)
+    raise TypeError(f"a column is given {value!r}, of which it is not said how it is stored")

@@ -68,7 +68,7 @@ def line(
         "actor_id": actor.user.pk if actor is not None and actor.user is not None else None,
         "actor_name": actor.name if actor is not None else "",
         "address": actor.address if actor is not None else "",
-        "data": data or {},
+        "data": dict(data or {}),
     }
 
 

@@ -109,9 +109,9 @@ def mirrored(*, project: Project, base_sha: str, now: datetime, looked_at: Seque
 def _look_again(pulls: QuerySet[PullRequest], project: Project, *, now: datetime) -> None:
     by = Least(Coalesce("poll_at", Value(now)), Value(now + watching.IN_PASSING))
     if deliveries.rings(project=project, now=now):
-        pulls.update(poll_at=by)
+        pulls.filter(poll_at__gt=now + watching.HOT).update(poll_at=by)  # the others are due, or looked at just now
         approved = Exists(Review.objects.filter(pull_request=OuterRef("pk"), decision="approve"))
-        pulls = pulls.filter(Q(task__status__in=_ABOUT_TO_BE_MERGED) | approved)
+        pulls = pulls.exclude(~Q(task__status__in=_ABOUT_TO_BE_MERGED), ~approved, poll_at__gt=now + watching.HOT)
     pulls.update(poll_at=now)
 
 

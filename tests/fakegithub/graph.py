@@ -185,6 +185,12 @@ class _Root:
             raise _absent("Could not resolve to a node")
         return {"thread": self._graph.thread(self._world.resolve(input["threadId"]))}
 
+    def addPullRequestReviewThreadReply(self, _info: object, input: Mapping[str, Any]) -> dict[str, Any]:
+        if input["pullRequestReviewThreadId"] not in self._world.threads:
+            raise _absent("Could not resolve to a node")
+        remark = self._world.reply(self._who, input["pullRequestReviewThreadId"], input["body"])
+        return {"comment": self._graph.remark(remark)}
+
     def dequeuePullRequest(self, _info: object, input: Mapping[str, Any]) -> dict[str, Any]:
         pull = next(one for one in self._world.pulls.values() if one.node_id == input["id"])
         entry = _queue_entry(pull)
@@ -196,7 +202,7 @@ class _Root:
         if self._world.conflicts(pull):
             raise GraphQLError("Pull request is in dirty status", extensions={"type": "UNPROCESSABLE"})
         pull.queued = True
-        return {"mergeQueueEntry": {"id": f"MQE_{pull.number}"}}
+        return {"mergeQueueEntry": _queue_entry(pull)}
 
 
 class _Repository:

@@ -466,12 +466,28 @@ def test_a_thread_that_is_gone_needs_no_answer(scene: Scene) -> None:
     assert scene.github.world.threads == {}
 
 
+def test_a_thread_whose_first_comment_was_deleted_is_answered_all_the_same(scene: Scene) -> None:
+    scene.push()
+    number = scene.open()
+    scene.github.world.review("grace", number, "COMMENTED", "", [("calc.py", 2, "why?")])
+    thread = next(iter(scene.github.world.threads.values()))
+    first = thread.remarks[0].id
+    scene.github.world.reply("alan", thread.id, "I wonder, too.")
+    del thread.remarks[0]
+    for _ in range(2):
+        scene.forge.answer(
+            number, thread=thread.id, comment=str(first), marker="ao-answer-1", body="Done.", settle=True
+        )
+    assert [one.body for one in thread.remarks] == ["I wonder, too.", "Done.\n\n<!-- ao-answer-1 -->"]
+    assert thread.resolved
+
+
 def test_an_answer_that_github_refuses_is_told_and_settles_nothing(scene: Scene) -> None:
     scene.push()
     number = scene.open()
     scene.github.world.review("grace", number, "COMMENTED", "", [("calc.py", 2, "why?")])
     thread = next(iter(scene.github.world.threads.values()))
-    scene.github.fail("POST .*/replies$", 422, message="The conversation was locked")
+    scene.github.fail("POST .*/replies$", 403, message="The conversation was locked")
     with pytest.raises(Refused, match="answering a thread of #1 of acme/demo failed: The conversation was locked"):
         answered(scene, thread, settle=True)
     assert (len(thread.remarks), thread.resolved) == (1, False)

@@ -121,12 +121,14 @@ def test_a_repository_that_a_machine_takes_long_to_take_in_is_waited_for_and_car
     with spare() as here:
         here.machine.inside("sh", "-c", "cat > /usr/local/bin/git && chmod 755 /usr/local/bin/git", stdin=SLOW_GIT)
         replica = replica_of(here)
-        for _ in range(2):
+        waiting = []
+        for sha in (here.project.base_sha, here.project.base_sha, "f" * 40):
             with pytest.raises(Unavailable, match="spare takes in the repository") as told:
-                replica.bring(here.project.base_sha, timeout=2)
+                replica.bring(sha, timeout=2)
             assert told.value.under_way
-        carried = here.port_to_spare.asked["command"]
+            waiting.append(here.port_to_spare.asked["command"])
+        assert len(set(waiting)) == 1
         here.machine.inside("touch", "/tmp/go-on")
         replica.bring(here.project.base_sha)
-        assert here.port_to_spare.asked["command"] == carried
+        assert here.port_to_spare.asked["command"] == waiting[-1] + 1  # whether anything is missing now
         assert len(packs(here)) == 1

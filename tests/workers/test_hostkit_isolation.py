@@ -13,7 +13,7 @@ import pytest
 
 from orchestrator.ports import Command, Completed, Refused, Run, Sandbox
 from tests.homes import hostkit_home
-from workers.hostkit import processes
+from workers.hostkit import accounts, disk, processes
 from workers.plugins.hosts.local import LocalHost
 
 SANDBOXES = [Sandbox.NONE, Sandbox.BUBBLEWRAP]
@@ -62,9 +62,13 @@ def test_each_workspace_has_an_account_of_its_own_that_comes_back_to_the_pool(ho
     assert mine.account != theirs.account
     assert host.open_workspace("mine") == mine
 
+    claim = accounts.CLAIMS / mine.account
+    claimed = disk.read_json(claim)
+
     host.remove_workspace("mine")
 
-    assert host.open_workspace("third").account == mine.account
+    assert claimed["workspace"] == "mine"
+    assert disk.read_json(claim) != claimed  # free, or already another home's
 
 
 @pytest.mark.parametrize("sandbox", SANDBOXES)

@@ -53,7 +53,7 @@ def packed(source: Source, sha: str, haves: Sequence[str], *, to: str, deadline:
         made = PACKING.over(bundle, patience=deadline.left() / 2)
     except PortError as error:
         raise Unavailable(f"the repository cannot be packed for {to}: {error}") from error
-    if not made:
+    if not made or not bundle.exists():  # another process may have carried it meanwhile
         raise Unavailable(f"the repository is being packed for {to}", retry_after=LOOK_AGAIN, under_way=True)
     return bundle
 

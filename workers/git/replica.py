@@ -93,14 +93,16 @@ class Replica:
         """Make sure that this commit and its history are there. Raises `Unavailable` while it is on its way, with how far it has come."""
         deadline = Deadline.after(timeout)
         with _alone(self.mirror.path, self.name, deadline):
-            taking = self.mirror.path, self.name, sha
-            if not _TAKING.has(taking):
-                bundle = self._carried(sha, deadline)
-                if bundle is None:
-                    return
-                _TAKING.begin(taking, partial(self._take, sha, bundle))
-            if not _TAKING.over(taking, patience=deadline.left() / 2):
-                raise Unavailable(f"{self.name} takes in the repository", retry_after=LOOK_AGAIN, under_way=True)
+            self._wait(deadline)  # what another call wanted may be all that is missing
+            bundle = self._carried(sha, deadline)
+            if bundle is not None:
+                _TAKING.begin((self.mirror.path, self.name), partial(self._take, sha, bundle))
+                self._wait(deadline)
+
+    def _wait(self, deadline: Deadline) -> None:
+        """Until the host has taken in what got there."""
+        if not _TAKING.over((self.mirror.path, self.name), patience=deadline.left() / 2):
+            raise Unavailable(f"{self.name} takes in the repository", retry_after=LOOK_AGAIN, under_way=True)
 
     def _carried(self, sha: str, deadline: Deadline) -> Path | None:
         """The bundle that is there now and is still to be taken in; None: nothing is missing."""

@@ -17,7 +17,10 @@ from workers.hostkit.errors import Unstartable
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PROCESSES = 4096  # of one account of the pool, threads included
 FILES = 65536
-CHANGED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ)
+CHANGED = (
+    *(signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP),  # a shell's background programs ignore some
+    *(signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ),
+)
 
 
 class Account(NamedTuple):

@@ -83,8 +83,12 @@ connect(document.body.dataset.socket + location.search, {
 async function moreOf(column, link) {
   const url = new URL(link.href);
   url.searchParams.set("start", column.children.length);
-  const answer = await fetch(url).catch(() => null);
-  return answer?.ok && !answer.redirected ? new DOMParser().parseFromString(await answer.text(), "text/html") : null;
+  try {
+    const answer = await fetch(url);
+    return answer.ok && !answer.redirected ? new DOMParser().parseFromString(await answer.text(), "text/html") : null;
+  } catch {
+    return null;
+  }
 }
 
 document.addEventListener("click", async (event) => {

@@ -25,6 +25,7 @@ ONE_CALL = 15  # seconds
 DOORS = 32  # connections that a thread keeps
 _SECONDARY = re.compile(r"secondary rate limit|abuse detection|too many requests", re.IGNORECASE)
 _SECONDARY_WAIT = timedelta(minutes=1)  # what GitHub asks for where it names no time
+_FOR_GOOD = {"FORBIDDEN", "INSUFFICIENT_SCOPES", "UNPROCESSABLE"}  # kinds of errors that come again
 _PRINTABLE = re.compile(r"[^\x20-\x7e]+")
 
 
@@ -216,10 +217,10 @@ class Client:
 
 
 def _not_done(kinds: AbstractSet[str], said: str) -> PortError:
-    """Why a mutation did nothing. What names no kind is trouble of GitHub's own."""
+    """Why a mutation did nothing. All other kinds are trouble of GitHub's own."""
     if "NOT_FOUND" in kinds:
         return Refused(f"GitHub knows nothing of it: {said}", code="gone")
-    if kinds - {"None", "SERVICE_UNAVAILABLE"}:
+    if kinds & _FOR_GOOD:
         return Refused(f"GitHub does not do it: {said}", code="not-allowed")
     return Unavailable(f"GitHub did not do it: {said or 'no reason given'}")
 

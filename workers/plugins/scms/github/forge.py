@@ -67,9 +67,10 @@ class GitHubForge:
             raise Unavailable(f"GitHub does not show pull request {number} of {self.client.repository} yet")
         return seen[0]
 
-    def _of_branch(self, proposal: Proposal) -> int | None:
-        owner, branch = self.client.repository.partition("/")[0], proposal.branch
-        asked = self.client.get("pulls", head=f"{owner}:{branch}", base=proposal.base_branch, state="all", per_page=100)
+    def _of_branch(self, proposal: Proposal, *, owner: str = "") -> int | None:
+        """The newest pull request of the branch. `owner`: of the repository by its present name, where it may have another than is set."""
+        head = f"{owner or self.client.repository.partition('/')[0]}:{proposal.branch}"
+        asked = self.client.get("pulls", head=head, base=proposal.base_branch, state="all", per_page=100)
         listed = self.client.must(asked, doing="listing the pull requests of").body
         own = [int(one["number"]) for one in listed if _is_own(one)]
         return max(own, default=None)
@@ -92,10 +93,13 @@ class GitHubForge:
         if answer.ok:
             return int(answer.body["number"])
         if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR or _EXISTS.search(answer.message):
-            there = self._of_branch(proposal)
+            there = self._of_branch(proposal, owner=self._owner())
             if there is not None:
                 return there
         raise self.client.problem(answer, doing=f"opening a pull request for {proposal.branch} in")
+
+    def _owner(self) -> str:
+        return str(self.client.must(self.client.get(""), doing="reading").body["owner"]["login"])
 
     def merge(self, number: int, *, head_sha: str, method: str, message: str, timeout: float = 45) -> str:
         """By sha; `Unavailable` as long as the merge queue has it."""

@@ -65,9 +65,8 @@ class Glances:
         """Remember what was asked at `at`; what waits for a thread to be settled is asked again."""
         self._known.pop(key, None)
         if all(thread["isResolved"] for thread in node["reviewThreads"]["nodes"]):
-            self._known[key] = _Known(
-                signature=signature(node), at=at, settled=settled(node, at=at), node=json.dumps(node)
-            )
+            text = json.dumps({name: value for name, value in node.items() if name != "worded"})  # kept by `threads`
+            self._known[key] = _Known(signature=signature(node), at=at, settled=settled(node, at=at), node=text)
         while len(self._known) > _KEPT:
             self._known.popitem(last=False)
 

@@ -105,11 +105,13 @@ class Looking:
             for number, node in nodes.items()
         }
         of_base = checks_of.of_base(repository, list(checks.values()), deadline)
+        still = base_sha == repository["base"]["target"]["oid"]
         for number, node in nodes.items():
             deadline.left()
             state = reading.state(node)
             open_now = state is PullState.OPEN
-            mergeable = {"MERGEABLE": True, "CONFLICTING": False}.get(node["mergeable"]) if open_now else None
+            # With the base that it answered about: while we asked, the base may have moved.
+            mergeable = {"MERGEABLE": True, "CONFLICTING": False}.get(node["mergeable"]) if open_now and still else None
             merged = node["mergeCommit"] if state is PullState.MERGED else None
             yield PullRequestSeen(
                 number=number,
@@ -127,7 +129,7 @@ class Looking:
                 reviews=tuple(reading.reviews(node, trust)),
                 comments=tuple(reading.comments(threads.get(number, ()), trust)),
                 observed_at=at,
-                base_checks=of_base if base_sha == repository["base"]["target"]["oid"] else (),
+                base_checks=of_base if still else (),
             )
 
     def _base(self, repository: Mapping[str, Any], deadline: Deadline) -> str:

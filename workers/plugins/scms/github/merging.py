@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from http import HTTPStatus
+from typing import Any
 
 from orchestrator.models import Project, QueuedMerge
 from orchestrator.ports import PullState, Refused, Unavailable
@@ -69,10 +71,17 @@ class Merging:
         ours = QueuedMerge.objects.filter(project=self._project, number=number, head_sha=head_sha)
         if not ours.exists():
             return
-        node = self._client.of_repository(queries.NODE, number=number)["pullRequest"]
+        node = self._node(number)
         if node["mergeQueueEntry"] is not None:
-            self._client.graphql(queries.DEQUEUE, {"pull": node["id"]}, writes=True)
+            try:
+                self._client.graphql(queries.DEQUEUE, {"pull": node["id"]}, writes=True)
+            except Refused:
+                if self._node(number)["mergeQueueEntry"] is not None:
+                    raise  # else the queue was faster
         ours.delete()
+
+    def _node(self, number: int) -> Mapping[str, Any]:
+        return dict(self._client.of_repository(queries.NODE, number=number)["pullRequest"])
 
     def _merged(self, number: int, head_sha: str, deadline: Deadline) -> str | None:
         """The merge commit, if it is merged; raises where this head cannot be merged any more."""
@@ -101,7 +110,7 @@ class Merging:
     def _waiting_in_queue(self, number: int, head_sha: str) -> Unavailable:
         """What is to be waited for: the head is in the queue, or is put there. Refused code `dequeued`: the queue gave this head up, which is
         known by a removal that was not there when we put it in; whoever asks anew puts it in anew."""
-        node = self._client.of_repository(queries.NODE, number=number)["pullRequest"]
+        node = self._node(number)
         removed = next(iter(node["timelineItems"]["nodes"]), {"id": "", "reason": ""})
         ours, new = QueuedMerge.objects.get_or_create(
             project=self._project, number=number, head_sha=head_sha, defaults={"removal": removed["id"]}
@@ -112,8 +121,18 @@ class Merging:
             raise Refused(
                 f"the merge queue of {self._project.default_branch} gave #{number} up: {why}", code="dequeued"
             )
-        if node["mergeQueueEntry"] is None:
-            self._client.graphql(queries.ENQUEUE, {"pull": node["id"], "head": head_sha}, writes=True)
-        place = f", place {node['mergeQueueEntry']['position']}" if node["mergeQueueEntry"] else ""
+        entry = node["mergeQueueEntry"] or self._enqueued(number, node["id"], head_sha)
+        place = f", place {entry['position']}" if entry else ""
         words = f"#{number} is in the merge queue of {self._project.default_branch}{place}"
         return Unavailable(words, retry_after=QUEUE_LOOKS, under_way=True)
+
+    def _enqueued(self, number: int, pull: str, head_sha: str) -> Mapping[str, Any]:
+        """Its entry in the queue, into which it is put unless somebody else was faster."""
+        try:
+            done = self._client.graphql(queries.ENQUEUE, {"pull": pull, "head": head_sha}, writes=True)
+        except Refused:
+            entry = self._node(number)["mergeQueueEntry"]
+            if entry is None:
+                raise
+            return dict(entry)
+        return dict(done["enqueuePullRequest"]["mergeQueueEntry"] or {})

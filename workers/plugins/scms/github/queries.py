@@ -42,7 +42,7 @@ fragment pull on PullRequest {
 # Words are a connection for each thread that there may be. Those of so many threads come along where there is room for them in a point; what
 # they do not reach, and of whom there is no room, is asked for where it is new.
 WORDED = 20
-_AND_WORDS = f"worded: reviewThreads(first: {WORDED}) {{ nodes {{ ...words }} }} "
+_AND_WORDS = f"worded: reviewThreads(first: {WORDED}) {{ nodes {{ id ...words }} }} "
 _WORDS = """
 fragment words on PullRequestReviewThread {
   comments(last: 50) { nodes { fullDatabaseId body createdAt author { login __typename } } }
@@ -99,7 +99,7 @@ query node($owner: String!, $name: String!, $number: Int!) {
 """
 ENQUEUE = """
 mutation enqueue($pull: ID!, $head: GitObjectID!) {
-  enqueuePullRequest(input: {pullRequestId: $pull, expectedHeadOid: $head}) { mergeQueueEntry { id } }
+  enqueuePullRequest(input: {pullRequestId: $pull, expectedHeadOid: $head}) { mergeQueueEntry { id position } }
 }
 """
 DEQUEUE = """
@@ -110,6 +110,11 @@ mutation dequeue($pull: ID!) {
 RESOLVE = """
 mutation resolve($thread: ID!) {
   resolveReviewThread(input: {threadId: $thread}) { thread { id isResolved } }
+}
+"""
+REPLY = """
+mutation reply($thread: ID!, $body: String!) {
+  addPullRequestReviewThreadReply(input: {pullRequestReviewThreadId: $thread, body: $body}) { comment { fullDatabaseId } }
 }
 """
 

@@ -14,7 +14,7 @@ from workers.plugins.scms.github.glances import Told
 class Threads:
     """The words of this process, with what tells whether there are new ones."""
 
-    KEPT = 2000
+    KEPT = 4000
 
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[str, int], tuple[object, datetime, bool, Sequence[Mapping[str, Any]]]] = (
@@ -45,5 +45,5 @@ def signature(node: Mapping[str, Any]) -> object:
 
 def with_words(node: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     """The first threads of a pull request with what was said in them, as far as that came along."""
-    worded = node["worded"]["nodes"] if "worded" in node else ()
-    return [dict(thread) | dict(words) for thread, words in zip(node["reviewThreads"]["nodes"], worded, strict=False)]
+    words = {one["id"]: one for one in node["worded"]["nodes"]} if "worded" in node else {}
+    return [{**words[one["id"]], **one} for one in node["reviewThreads"]["nodes"] if one["id"] in words]
