@@ -14,9 +14,8 @@ FOR_LONG = timedelta(days=1)
 _ORIGIN = datetime(2000, 1, 1, tzinfo=UTC)
 RUNG_WITHIN = timedelta(days=2)  # webhooks of which nothing was heard for longer may have been taken away
 BELL_IS_LATE = timedelta(minutes=2)  # what a look saw is told of within so long, else its webhook was lost
-DISTRUST = timedelta(
-    hours=1
-)  # for so long after a lost one, and until one has come since, looks go by themselves again
+# For so long after a lost one, and until one has come since, looks go by themselves again.
+DISTRUST = timedelta(minutes=30)
 # After a ring. What somebody waits for is looked at now; what only goes on comes along with the next look of its project, or is looked at by
 # then.
 IN_A_ROW = timedelta(seconds=5)

@@ -19,6 +19,7 @@ from orchestrator.ports import Refused
 from orchestrator.services.references import resolved
 
 SECRET = "AO_GITHUB_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable
+OUR_MARK = "<!-- ao-"  # in whatever we say
 _WELL = frozenset({"success", "neutral", "skipped"})
 _NAMED = 100  # pull requests that one delivery may name
 
@@ -106,6 +107,8 @@ def _urgent(event: str, payload: Mapping[str, Any]) -> bool:
         return action == "completed"
     if event == "pull_request":
         return action in {"closed", "reopened"}
+    if OUR_MARK in str(_inner(payload, "comment").get("body")):
+        return False
     return event not in {"push", "status"} or payload.get("state") in {"failure", "error"}
 
 

@@ -219,6 +219,7 @@ class Day:
             return
         self.bill.happened["pushed"] += 1
         world = place.world
+        self._awaited.get("push", {}).pop(pull.head_sha, None)  # nobody can see it any more
         world.branches[pull.head] = pull.head_sha = _sha(f"{world.full} {pull.number} {next(self._order)}")
         world.known_at[pull.number] = None
         world.heard.append(("push", f"refs/heads/{pull.head}", 0))
@@ -291,7 +292,7 @@ class Day:
                     pull.number,
                     thread=thread,
                     comment=str(place.world.threads[thread].remarks[0].id),
-                    marker=thread,
+                    marker=f"ao-{thread}",
                     body="Done.",
                     settle=True,
                 ),
@@ -353,12 +354,19 @@ def _payload(world: Busy, event: str, action: str, about: int) -> dict[str, Any]
     payload: dict[str, Any] = {"action": action, "repository": {"full_name": world.full}}
     if about in world.pulls:
         payload["pull_request"] = {"number": about}
+        if event == "pull_request_review_comment":
+            payload["comment"] = {"body": _newest_remark(world, about)}
     elif about in world.checks:
         run = world.checks[about]
         payload[event] = {"head_sha": run.sha, "conclusion": run.conclusion}
     else:
         payload["ref"] = action
     return payload
+
+
+def _newest_remark(world: Busy, number: int) -> str:
+    remarks = [one for thread in world.threads.values() if thread.pull == number for one in thread.remarks]
+    return max(remarks, key=lambda one: one.id).body
 
 
 def _sha(words: str) -> str:

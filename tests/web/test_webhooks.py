@@ -80,6 +80,7 @@ def test_a_signed_delivery_lets_us_look_at_its_pull_request_now(pull: PullReques
         ("pull_request_review_comment", {"action": "created"}, True),
         ("pull_request_review_thread", {"action": "resolved"}, True),
         ("issue_comment", {"action": "created"}, True),
+        ("issue_comment", {"action": "created", "comment": {"body": "Done.\n\n<!-- ao-answer-7 -->"}}, False),
         ("check_run", {"action": "created", "check_run": {"conclusion": None}}, False),
         ("check_run", {"action": "completed", "check_run": {"conclusion": "success"}}, False),
         ("check_run", {"action": "completed", "check_run": {"conclusion": "failure"}}, True),
