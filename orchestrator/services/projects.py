@@ -8,7 +8,7 @@ from datetime import datetime
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet, Value
-from django.db.models.functions import Coalesce, Least
+from django.db.models.functions import Least
 
 from orchestrator import doorbell
 from orchestrator.domain import watching
@@ -107,9 +107,9 @@ def mirrored(*, project: Project, base_sha: str, now: datetime, looked_at: Seque
 
 
 def _look_again(pulls: QuerySet[PullRequest], project: Project, *, now: datetime) -> None:
-    by = Least(Coalesce("poll_at", Value(now)), Value(now + watching.IN_PASSING))
     if deliveries.rings(project=project, now=now):
-        pulls.filter(poll_at__gt=now + watching.HOT).update(poll_at=by)  # the others are due, or looked at just now
+        later = pulls.filter(poll_at__gt=now + watching.HOT)  # the others are due, or looked at just now
+        later.update(poll_at=Least("poll_at", Value(now + watching.IN_PASSING)))
         approved = Exists(Review.objects.filter(pull_request=OuterRef("pk"), decision="approve"))
         pulls = pulls.exclude(~Q(task__status__in=_ABOUT_TO_BE_MERGED), ~approved, poll_at__gt=now + watching.HOT)
     pulls.update(poll_at=now)
