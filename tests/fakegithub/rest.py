@@ -51,6 +51,8 @@ class Rest:
             "pulls/update": self._update_pull,
             "pulls/merge": self._merge,
             "checks/list-annotations": self._annotations,
+            "checks/list-for-ref": self._checks,
+            "repos/get-combined-status-for-ref": self._statuses,
             "checks/get": lambda call: self._of_check(call.places["check_run_id"], views.check),
             "checks/get-suite": self._suite,
             "checks/rerequest-run": self._rerequest,
@@ -190,6 +192,17 @@ class Rest:
         if missing:
             return f"Required status check {missing[0]!r} is expected."
         return "At least 1 approving review is required." if approvals < self.world.required_approvals else ""
+
+    def _checks(self, call: Call) -> Reply:
+        found = [self.views.check(run) for run in self.world.checks.values() if run.sha == self._commit(call)]
+        return 200, {"total_count": len(found), "check_runs": found[: int(call.query.get("per_page", "30"))]}
+
+    def _statuses(self, call: Call) -> Reply:
+        """Nothing here reports in the older way."""
+        return 200, self.views.no_statuses(self._commit(call))
+
+    def _commit(self, call: Call) -> str:
+        return self.world.sha(f"refs/heads/{call.places['ref']}") or call.places["ref"]
 
     def _of_check(self, number: str, view: Callable[[CheckRun], Any]) -> Reply:
         run = self.world.checks.get(int(number))

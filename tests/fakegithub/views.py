@@ -245,6 +245,11 @@ class Views:
         body["check_suite"] = {"id": run.run}
         return body  # type: ignore[no-any-return]
 
+    def no_statuses(self, sha: str) -> dict[str, Any]:
+        body = self._here(contract.example("repos/get-combined-status-for-ref"))
+        body.update(state="pending", statuses=[], total_count=0, sha=sha, repository=self._short_repository())
+        return body  # type: ignore[no-any-return]
+
     def annotation(self, path: str, line: int, message: str) -> dict[str, Any]:
         body = self._here(contract.example("checks/list-annotations")[0])
         body.update(path=path, start_line=line, end_line=line, annotation_level="failure", message=message)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Callable
 from dataclasses import replace
+from unittest.mock import ANY
 
 import pytest
+from graphql import GraphQLError
 
 from orchestrator.domain.failures import PART_CAP
+from orchestrator.models import QueuedMerge
 from orchestrator.ports import PullRequestSeen, PullState, Refused, Unavailable
+from tests.fakegithub import graph
 from tests.fakegithub.world import ROBOT, ROBOT_TOKEN, Pull, Remark, Thread
 from tests.github.conftest import BRANCH, Scene, proposal
+from workers.git.mirror import Mirror
 from workers.plugins.scms.github import people, queries
 
 
@@ -29,10 +35,25 @@ def test_a_pull_request_is_opened_with_our_mark_in_it(scene: Scene) -> None:
     head = scene.push()
     seen = scene.forge.open_pull_request(proposal())
     assert (seen.state, seen.branch, seen.base_branch, seen.head_sha) == (PullState.OPEN, BRANCH, "main", head)
-    assert (seen.mergeable, seen.merged_sha, seen.checks, seen.reviews) == (True, None, (), ())
+    assert (seen.mergeable, seen.merged_sha, seen.checks, seen.reviews) == (None, None, (), ())  # it has just begun
+    assert look(scene, seen.number) == replace(seen, mergeable=True, observed_at=ANY)
     pull = scene.github.world.pulls[seen.number]
     assert pull.author == ROBOT
     assert "<!-- ao-task-1 -->" in pull.body
+
+
+def test_what_was_reported_on_a_head_before_its_pull_request_is_seen_with_it(scene: Scene) -> None:
+    head = scene.push()
+    scene.github.world.check(head, "unit", "failure", log=LOG)
+    seen = scene.forge.open_pull_request(proposal())
+    assert [(check.name, check.conclusion) for check in seen.checks] == [("unit", "failure")]
+
+
+def test_a_base_that_moved_before_the_opening_is_in_the_mirror(scene: Scene) -> None:
+    scene.push()
+    base = scene.advance_base({"other": "theirs\n"})
+    assert scene.forge.open_pull_request(proposal()).base_sha == base
+    assert scene.mirror.base_sha("main") == base
 
 
 def test_a_pull_request_that_is_there_is_adopted(scene: Scene) -> None:
@@ -99,6 +120,22 @@ def test_a_conflict_names_its_files_and_the_base_is_in_the_mirror(scene: Scene) 
     seen = look(scene, number)
     assert (seen.mergeable, seen.conflict_files, seen.base_sha) == (False, ("calc.py",), base)
     assert scene.mirror.base_sha("main") == base
+
+
+def test_of_a_base_that_moved_within_a_look_nothing_is_known_yet(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene.push()
+    number = scene.open()
+    scene.advance_base({"other": "theirs\n"})
+    fetch = Mirror.fetch
+
+    def late(mirror: Mirror, branch: str, *, timeout: float = 50) -> str:
+        scene.advance_base({"other": "theirs, once more\n"})
+        return fetch(mirror, branch, timeout=timeout)
+
+    monkeypatch.setattr(Mirror, "fetch", late)
+    seen = look(scene, number)
+    assert (seen.base_sha, seen.mergeable) == (scene.mirror.base_sha("main"), None)
+    assert look(scene, number).mergeable is True
 
 
 def test_a_merge_and_a_close_by_hand_are_seen(scene: Scene) -> None:
@@ -392,6 +429,30 @@ def test_what_we_put_into_the_queue_is_taken_out_when_it_is_not_to_be_merged_any
     assert sum("dequeuePullRequest" in query for query in scene.github.queries) == 1
 
 
+def test_whoever_is_faster_at_the_queue_saves_us_the_work(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    head = scene.push()
+    number = scene.open()
+    scene.github.world.merge_queue = True
+    pull = scene.github.world.pulls[number]
+
+    def after(queued: bool) -> Callable[..., None]:
+        def refuse(*_: object, **__: object) -> None:
+            pull.queued = queued
+            raise GraphQLError("It is so already", extensions={"type": "UNPROCESSABLE"})
+
+        return refuse
+
+    monkeypatch.setattr(graph._Root, "enqueuePullRequest", after(True))
+    with pytest.raises(Unavailable, match="is in the merge queue of main, place 1"):
+        merge(scene, number, head)
+    monkeypatch.setattr(graph._Root, "dequeuePullRequest", after(True))
+    with pytest.raises(Refused, match="It is so already"):
+        scene.forge.withdraw(number, head_sha=head)
+    monkeypatch.setattr(graph._Root, "dequeuePullRequest", after(False))
+    scene.forge.withdraw(number, head_sha=head)
+    assert not QueuedMerge.objects.exists()
+
+
 def test_a_merged_branch_is_deleted_and_one_that_moved_on_is_kept(scene: Scene) -> None:
     head = scene.push()
     scene.forge.delete_branch(BRANCH, expected_sha=head)
@@ -493,6 +554,19 @@ def test_an_answer_that_github_refuses_is_told_and_settles_nothing(scene: Scene)
     assert (len(thread.remarks), thread.resolved) == (1, False)
 
 
+def test_a_thread_that_our_token_may_not_settle_stays_open(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene.push()
+    scene.github.world.review("grace", scene.open(), "COMMENTED", "", [("calc.py", 2, "why?")])
+    thread = next(iter(scene.github.world.threads.values()))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise GraphQLError("Resource not accessible by integration", extensions={"type": "FORBIDDEN"})
+
+    monkeypatch.setattr(graph._Root, "resolveReviewThread", refuse)
+    answered(scene, thread, settle=True)
+    assert (len(thread.remarks), thread.resolved) == (2, False)
+
+
 def test_what_github_answers_with_nothing_was_not_done(scene: Scene) -> None:
     with pytest.raises(Refused, match="GitHub knows nothing of it: Could not resolve to a node") as refused:
         scene.forge.client.graphql(queries.RESOLVE, {"thread": "PRRT_gone"}, writes=True)
@@ -567,6 +641,7 @@ def test_everybody_rests_when_github_asks_for_it(
 def test_reads_stop_before_writes_do(scene: Scene) -> None:
     scene.push()
     number = scene.open()
+    look(scene, number)
     scene.github.quota.left["graphql"] = 300
     look(scene, number)
     with pytest.raises(Unavailable, match="limit for this hour") as unavailable:

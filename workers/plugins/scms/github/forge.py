@@ -9,6 +9,8 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
+from django.utils import timezone
+
 from orchestrator.models import Project
 from orchestrator.ports import Proposal, PullRequestSeen, Unavailable
 from workers.git.mirror import Mirror
@@ -58,10 +60,13 @@ class GitHubForge:
 
     def open_pull_request(self, proposal: Proposal, *, timeout: float = 30) -> PullRequestSeen:
         """Adopt what the branch has, else create it. A refusal or a lost answer may mean that it is there: it is looked up once more."""
-        deadline = Deadline.after(timeout)
-        number = self._of_branch(proposal)
+        deadline, at = Deadline.after(timeout), timezone.now()
+        number, created = self._of_branch(proposal), None
         if number is None:
-            number = self._created(proposal, deadline)
+            number, created = self._created(proposal, deadline)
+        new = self._looking.new(created, deadline, at=at) if created is not None else None
+        if new is not None:
+            return new
         seen = self._looking.look([number], deadline)
         if not seen:
             raise Unavailable(f"GitHub does not show pull request {number} of {self.client.repository} yet")
@@ -75,7 +80,8 @@ class GitHubForge:
         own = [int(one["number"]) for one in listed if _is_own(one)]
         return max(own, default=None)
 
-    def _created(self, proposal: Proposal, deadline: Deadline) -> int:
+    def _created(self, proposal: Proposal, deadline: Deadline) -> tuple[int, Mapping[str, Any] | None]:
+        """Its number, and GitHub's answer to its creation; None where it was there after all."""
         content = {
             "title": proposal.title,
             "body": f"{proposal.body}\n\n<!-- {proposal.marker} -->",
@@ -89,13 +95,13 @@ class GitHubForge:
             there = self._of_branch(proposal)
             if there is None:
                 raise
-            return there
+            return there, None
         if answer.ok:
-            return int(answer.body["number"])
+            return int(answer.body["number"]), answer.body
         if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR or _EXISTS.search(answer.message):
             there = self._of_branch(proposal, owner=self._owner())
             if there is not None:
-                return there
+                return there, None
         raise self.client.problem(answer, doing=f"opening a pull request for {proposal.branch} in")
 
     def _owner(self) -> str:

@@ -47,6 +47,34 @@ class Looking:
             found += self._seen(batch, repository, deadline, told=told, at=at)
         return found
 
+    def new(self, created: Mapping[str, Any], deadline: Deadline, *, at: datetime) -> PullRequestSeen | None:
+        """One that was created after `at`, by GitHub's answer to that. None: its head is older, and something was reported on it already."""
+        head = str(created["head"]["sha"])
+        if self._reported_on(head):
+            return None
+        return PullRequestSeen(
+            number=int(created["number"]),
+            url=created["html_url"],
+            state=PullState.OPEN,
+            branch=created["head"]["ref"],
+            base_branch=created["base"]["ref"],
+            head_sha=head,
+            base_sha=self._mirrored(str(created["base"]["sha"]), deadline),
+            mergeable=None,
+            conflict_files=(),
+            merged_sha=None,
+            required_checks=people.required_checks(self.client, self.project.default_branch),
+            checks=(),
+            reviews=(),
+            comments=(),
+            observed_at=at,
+        )
+
+    def _reported_on(self, sha: str) -> bool:
+        """Whether anything was, or GitHub does not say."""
+        kinds = (self.client.get(f"commits/{sha}/{kind}", per_page=1) for kind in ("check-runs", "status"))
+        return any(not answer.ok or answer.body["total_count"] for answer in kinds)
+
     def _answers(
         self, numbers: Sequence[int], *, told: Told, at: datetime
     ) -> Iterator[tuple[Sequence[int], Mapping[str, Any]]]:
@@ -133,13 +161,15 @@ class Looking:
             )
 
     def _base(self, repository: Mapping[str, Any], deadline: Deadline) -> str:
-        """The base branch, brought into the mirror: what is decided on it is there."""
+        """The base branch, as it is in the mirror by now: what is decided on it is there."""
         if repository["base"] is None:
             raise Refused(
                 f"{self.client.repository} has no branch {self.project.default_branch} any more", code="no-branch"
             )
+        return self._mirrored(str(repository["base"]["target"]["oid"]), deadline)
+
+    def _mirrored(self, there: str, deadline: Deadline) -> str:
         branch = self.project.default_branch
-        there = str(repository["base"]["target"]["oid"])
         known = self.mirror.base_sha(branch, timeout=deadline.left())
         return there if known == there else self.mirror.fetch(branch, timeout=deadline.left())
 
