@@ -34,7 +34,7 @@ def record(*, task: Task, seen: PullRequestSeen, now: datetime) -> PullRequest:
     if pull.head_sha != seen.head_sha:
         pull.head_since = now
     if pull.state != seen.state and pull.pk is not None:
-        events.record(kind=f"pull_request.{seen.state}", text=f"!{seen.number} is {seen.state}", task=task, at=now)
+        _tell(pull, seen.state, now=now)
     known = pull.seen == digest(seen)
     _copy(pull, seen, now=now)
     pull.save()
@@ -88,6 +88,20 @@ def digest(seen: PullRequestSeen) -> str:
 
 
 @transaction.atomic
+def merged(*, task: Task, number: int, head_sha: str, sha: str, now: datetime) -> None:
+    """We merged this head as `sha`, by the forge's own answer. Saying it twice changes nothing."""
+    Task.objects.select_for_update(of=("self",), no_key=True).get(pk=task.pk)
+    pull = PullRequest.objects.get(project=task.project, number=number)
+    if pull.state == PullState.MERGED:
+        return
+    _tell(pull, PullState.MERGED, now=now)
+    pull.state, pull.observed_at = PullState.MERGED, now
+    pull.merged_sha, pull.merged_head, pull.merged_at = sha, head_sha, now
+    pull.save(update_fields=["state", "observed_at", "merged_sha", "merged_head", "merged_at"])
+    Task.objects.filter(pk=task.pk).update(wake_at=now, version=F("version") + 1)
+
+
+@transaction.atomic
 def base_moved(*, pulls: Sequence[PullRequest], seen: PullRequestSeen, now: datetime) -> None:
     """What `record` does, for all those at once of which a look showed nothing new but the same base and the same answer to whether they can
     be merged. A commit on the base branch makes it so for every open pull request."""
@@ -115,6 +129,10 @@ def untold(*, pulls: Sequence[PullRequest], now: datetime) -> None:
     """A look showed of these what no webhook had told since the look before. One that comes soon is only late."""
     waiting = PullRequest.objects.filter(pk__in=[pull.pk for pull in pulls])
     waiting.filter(Q(rung_at__isnull=True) | Q(rung_at__lt=F("observed_at"))).update(untold_at=now)
+
+
+def _tell(pull: PullRequest, state: PullState, *, now: datetime) -> None:
+    events.record(kind=f"pull_request.{state}", text=f"!{pull.number} is {state}", task=pull.task, at=now)
 
 
 def _copy(pull: PullRequest, seen: PullRequestSeen, *, now: datetime) -> None:

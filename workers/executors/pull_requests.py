@@ -72,9 +72,9 @@ def merge(action: Merge, task_id: int, tools: Toolbox) -> Mapping[str, object]:
     message = f"Merge {task}: {task.title}\n\nHead: {action.head_sha}"
     sha = scm.merge(pull.number, head_sha=action.head_sha, method=task.project.merge_method, message=message)
     failpoint("after_merge")
-    for seen in scm.observe([pull.number], for_a_write=True):
-        pull_requests.record(task=task, seen=seen, now=timezone.now())
-        projects.mirrored(project=task.project, base_sha=seen.base_sha, now=timezone.now())
+    pull_requests.merged(task=task, number=pull.number, head_sha=action.head_sha, sha=sha, now=timezone.now())
+    base = tools.mirror(task.project).fetch(task.project.default_branch)
+    projects.mirrored(project=task.project, base_sha=base, now=timezone.now())
     return {"merged_sha": sha}
 
 
