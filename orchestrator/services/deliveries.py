@@ -107,9 +107,18 @@ def _urgent(event: str, payload: Mapping[str, Any]) -> bool:
         return action == "completed"
     if event == "pull_request":
         return action in {"closed", "reopened"}
-    if OUR_MARK in str(_inner(payload, "comment").get("body")):
+    if _by_us(payload):
         return False
     return event not in {"push", "status"} or payload.get("state") in {"failure", "error"}
+
+
+def _by_us(payload: Mapping[str, Any]) -> bool:
+    """Whether it is what we said, or the settling of a thread in which we did. By the account, which may be a person's as well: then what they
+    do there is seen in passing, too."""
+    listed = _inner(payload, "thread").get("comments")
+    said = [payload.get("comment"), *(listed if isinstance(listed, list) else ())]
+    ours = [_inner(one, "user") for one in said if isinstance(one, Mapping) and OUR_MARK in str(one.get("body"))]
+    return _inner(payload, "sender").get("login") in {author.get("login") for author in ours}
 
 
 def _projects(repository: str) -> list[Project]:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,7 +32,7 @@ from django.utils import timezone
 from orchestrator import doorbell
 from orchestrator.models import Check, Comment, Project, PullRequest, Review, Task
 from orchestrator.ports import Proposal, Unavailable
-from orchestrator.services import deliveries, pull_requests, sessions
+from orchestrator.services import deliveries, projects, pull_requests, sessions
 from tests.fakegithub import world as worlds
 from tests.fakegithub.server import FakeGitHub
 from tests.fakegithub.world import ROBOT, ROBOT_TOKEN, Pull
@@ -309,8 +310,11 @@ class Day:
         row = PullRequest.objects.select_related("task").get(project=place.project, number=pull.number)
         for seen in place.forge.observe([pull.number], for_a_write=True):
             pull_requests.record(task=row.task, seen=seen, now=self.now)
-        self._write("merged", lambda: place.forge.merge(pull.number, head_sha=sha, method="squash", message="Merge"))
-        PullRequest.objects.filter(project=place.project, number=pull.number).update(state="merged")
+        merge = partial(place.forge.merge, pull.number, head_sha=sha, method="squash", message="Merge")
+        merged = self._write("merged", merge)
+        if merged is not None:
+            pull_requests.merged(task=row.task, number=pull.number, head_sha=sha, sha=merged, now=self.now)
+            projects.mirrored(project=place.project, base_sha=place.forge.mirror.fetch("main"), now=self.now)
 
     def _write(self, kind: str, write: Callable[[], Any]) -> Any:
         self.bill.writes += 1
@@ -354,8 +358,11 @@ def _payload(world: Busy, event: str, action: str, about: int) -> dict[str, Any]
     payload: dict[str, Any] = {"action": action, "repository": {"full_name": world.full}}
     if about in world.pulls:
         payload["pull_request"] = {"number": about}
+        said = _said(world, about)
         if event == "pull_request_review_comment":
-            payload["comment"] = {"body": _newest_remark(world, about)}
+            payload |= {"comment": said[-1], "sender": said[-1]["user"]}
+        if event == "pull_request_review_thread":  # which here nobody but us settles
+            payload |= {"thread": {"comments": said}, "sender": {"login": ROBOT}}
     elif about in world.checks:
         run = world.checks[about]
         payload[event] = {"head_sha": run.sha, "conclusion": run.conclusion}
@@ -364,9 +371,10 @@ def _payload(world: Busy, event: str, action: str, about: int) -> dict[str, Any]
     return payload
 
 
-def _newest_remark(world: Busy, number: int) -> str:
+def _said(world: Busy, number: int) -> list[dict[str, Any]]:
+    """In threads, the newest last."""
     remarks = [one for thread in world.threads.values() if thread.pull == number for one in thread.remarks]
-    return max(remarks, key=lambda one: one.id).body
+    return [{"body": one.body, "user": {"login": one.author}} for one in sorted(remarks, key=lambda one: one.id)]
 
 
 def _sha(words: str) -> str:

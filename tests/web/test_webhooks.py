@@ -71,6 +71,11 @@ def test_a_signed_delivery_lets_us_look_at_its_pull_request_now(pull: PullReques
     assert (row.event, row.action, row.repository, row.looked_at) == ("pull_request", "closed", "ACME/Demo", 1)
 
 
+US, GRACE = {"login": "acme-robot"}, {"login": "grace"}
+OURS = {"body": "Done.\n\n<!-- ao-answer-7 -->", "user": US}
+THEIRS = {"body": "And this?", "user": GRACE}
+
+
 @pytest.mark.parametrize(
     ("event", "body", "at_once"),
     [
@@ -78,9 +83,12 @@ def test_a_signed_delivery_lets_us_look_at_its_pull_request_now(pull: PullReques
         ("pull_request", {"action": "synchronize"}, False),
         ("pull_request_review", {"action": "submitted"}, True),
         ("pull_request_review_comment", {"action": "created"}, True),
-        ("pull_request_review_thread", {"action": "resolved"}, True),
+        ("pull_request_review_thread", {"action": "resolved", "thread": {"comments": [OURS]}, "sender": US}, False),
+        ("pull_request_review_thread", {"action": "resolved", "thread": {"comments": [OURS]}, "sender": GRACE}, True),
+        ("pull_request_review_thread", {"action": "resolved", "thread": {"comments": [THEIRS]}, "sender": US}, True),
         ("issue_comment", {"action": "created"}, True),
-        ("issue_comment", {"action": "created", "comment": {"body": "Done.\n\n<!-- ao-answer-7 -->"}}, False),
+        ("issue_comment", {"action": "created", "comment": OURS, "sender": US}, False),
+        ("issue_comment", {"action": "edited", "comment": OURS, "sender": GRACE}, True),
         ("check_run", {"action": "created", "check_run": {"conclusion": None}}, False),
         ("check_run", {"action": "completed", "check_run": {"conclusion": "success"}}, False),
         ("check_run", {"action": "completed", "check_run": {"conclusion": "failure"}}, True),
