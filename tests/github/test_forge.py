@@ -354,6 +354,18 @@ def test_a_head_that_moved_is_not_merged(scene: Scene) -> None:
     assert scene.github.world.pulls[number].state == "open"
 
 
+def test_a_head_that_moved_and_was_merged_by_hand_is_not_taken_for_ours(scene: Scene) -> None:
+    old = scene.push()
+    number = scene.open()
+    new = scene.push(files={"more": "x\n"})
+    world = scene.github.world
+    with world.settled():
+        world.merge(world.pulls[number], method="merge", title="By hand", message="", by="grace")
+    with pytest.raises(Refused, match=f"moved from {old[:10]} to {new[:10]}") as refused:
+        merge(scene, number, old)
+    assert refused.value.code == "head-moved"
+
+
 def test_a_merge_whose_answer_was_lost_is_found(scene: Scene) -> None:
     head = scene.push()
     number = scene.open()

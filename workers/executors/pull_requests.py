@@ -73,7 +73,7 @@ def merge(action: Merge, task_id: int, tools: Toolbox) -> Mapping[str, object]:
     sha = scm.merge(pull.number, head_sha=action.head_sha, method=task.project.merge_method, message=message)
     failpoint("after_merge")
     pull_requests.merged(task=task, number=pull.number, head_sha=action.head_sha, sha=sha, now=timezone.now())
-    base = tools.mirror(task.project).fetch(task.project.default_branch)
+    base = tools.mirror(task.project).fetch(task.project.default_branch, timeout=30)
     projects.mirrored(project=task.project, base_sha=base, now=timezone.now())
     return {"merged_sha": sha}
 

@@ -84,19 +84,17 @@ class Merging:
         return dict(self._client.of_repository(queries.NODE, number=number)["pullRequest"])
 
     def _merged(self, number: int, head_sha: str, deadline: Deadline) -> str | None:
-        """The merge commit, if it is merged; raises where this head cannot be merged any more."""
+        """The merge commit, if this head is merged; raises where it cannot be any more."""
         seen = self.looking.look([number], deadline)
         if not seen:
             raise Unavailable(f"GitHub does not show pull request {number} of {self._client.repository}")
-        if seen[0].state is PullState.MERGED:
-            return seen[0].merged_sha or head_sha
         if seen[0].state is PullState.CLOSED:
             raise Refused(f"#{number} was closed", code="overtaken")
         if seen[0].head_sha != head_sha:
             raise Refused(
                 f"the head of #{number} moved from {head_sha[:10]} to {seen[0].head_sha[:10]}", code="head-moved"
             )
-        return None
+        return (seen[0].merged_sha or head_sha) if seen[0].state is PullState.MERGED else None
 
     def _not_merged(self, number: int, head_sha: str, status: int, said: str) -> str:
         if status == HTTPStatus.CONFLICT:
