@@ -78,9 +78,9 @@ def test_the_base_is_seen_with_the_same_question_and_its_failures_are_explained(
     assert base is not None
     scene.github.world.check(base, "unit", "failure", log=RED)
     scene.github.world.check(base, "slow", "failure", log=RED)
-    scene.github.asked.clear()
+    scene.github.queries.clear()
     seen = look(scene, number)
-    assert scene.github.asked.count("POST /graphql") == 1
+    assert sum("statusCheckRollup" in query for query in scene.github.queries) == 1
     of_base = {check.name: check for check in seen.base_checks}
     assert of_base["unit"].fingerprint == seen.checks[0].fingerprint != ""
     # What fails nowhere else is not worth a log.
