@@ -552,7 +552,7 @@ class SCM(Protocol):
         ...
 
     def merge(self, number: int, *, head_sha: str, method: str, message: str, timeout: float = 45) -> str:
-        """Merge exactly `head_sha` and answer the merge commit; is it merged already: answer that. Refused codes: `head-moved`, `conflict`,
+        """Merge exactly `head_sha` and answer the merge commit; also where it is merged already. Refused codes: `head-moved`, `conflict`,
         `not-allowed`, `base-dirty`, `dequeued` where the forge's merge queue gave it up."""
         ...
 

@@ -253,6 +253,22 @@ def test_what_was_merged_stays_merged_whatever_a_slow_look_still_shows(turn: Tur
     assert Event.objects.filter(kind="pull_request.merged").count() == 1
 
 
+def test_a_merge_of_ours_is_written_down_once_and_no_look_from_before_takes_it_back(turn: Turn) -> None:
+    task = turn.session.task
+    before = _seen(task)
+    _record(task, before)
+    first = timezone.now()
+    for later in range(2):
+        at = first + timedelta(seconds=later)
+        pull_requests.merged(task=task, number=1, head_sha="a" * 40, sha="c" * 40, now=at)
+    _record(task, before)
+    pull = PullRequest.objects.get()
+    assert (pull.state, pull.merged_head, pull.merged_sha, pull.merged_at) == ("merged", "a" * 40, "c" * 40, first)
+    assert list(Event.objects.filter(kind="pull_request.merged").values_list("text", flat=True)) == ["!1 is merged"]
+    task.refresh_from_db()
+    assert task.wake_at == first
+
+
 def test_the_same_observation_from_everywhere_at_once_is_one_pull_request(turn: Turn) -> None:
     task = turn.session.task
     comment = CommentSeen(
