@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 import httpx
 
@@ -124,6 +125,13 @@ def open_pulls(scene: Scene, count: int, *, prefix: str = "look") -> list[int]:
     return numbers
 
 
+def watch(scene: Scene, count: int) -> None:
+    """So many tasks whose pull requests are open. Returns when each was looked at for the first time."""
+    rows, began = door.load("benchmarks.rows"), datetime.now(UTC)
+    rows.watched(open_pulls(scene, count, prefix="beside"), head=main_of(scene))
+    until(lambda: rows.all_looked_at(began), "all were looked at", every=0.5)
+
+
 def told_beside(scene: Scene, samples: int, numbers: Iterator[int]) -> float:
     """The 95th percentile of so many, while the other pull requests are looked at as ever."""
     return percentile([told(scene, next(numbers), beside=True) for _ in range(samples)], 0.95)
@@ -143,7 +151,7 @@ def program(asked: Asked) -> list[Series]:
         told(scene, 0)
         rounds = iter(range(1, 1000))
         interleaved(p8, rounds=asked.rounds(), ours=lambda: told(scene, next(rounds)))
-        door.load("benchmarks.rows").watched(open_pulls(scene, open_ones, prefix="beside"), head=main_of(scene))
+        watch(scene, open_ones)
         interleaved(beside, rounds=asked.rounds(BESIDE_ROUNDS), ours=lambda: told_beside(scene, samples, rounds))
         door.load("benchmarks.rows").forget_tasks()
         numbers = open_pulls(scene, count)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from django.conf import settings
@@ -180,6 +180,8 @@ def reviewable(count: int, *, head: str = HEAD, wake_in: timedelta | None = None
 def watched(numbers: Sequence[int], *, head: str) -> None:
     """A task that waits for its review for each of these pull requests of the forge, looked at in turns as they are."""
     ids = reviewable(len(numbers), head=head)
+    Host.objects.update(capacity=F("capacity") + len(ids))  # these sessions live, and leave the room that there was
+    Project.objects.update(max_sessions=F("max_sessions") + len(ids))
     now = timezone.now()
     rows = list(PullRequest.objects.filter(task__in=ids).order_by("pk"))
     for place, (row, number) in enumerate(zip(rows, numbers, strict=True)):
@@ -187,6 +189,11 @@ def watched(numbers: Sequence[int], *, head: str) -> None:
     # Numbers that were given by ours and by the forge may meet on the way.
     PullRequest.objects.filter(task__in=ids).update(number=F("number") + 10_000_000)
     PullRequest.objects.bulk_update(rows, ["number", "poll_at"], batch_size=500)
+
+
+def all_looked_at(since: datetime) -> bool:
+    """Whether each open pull request was looked at since then."""
+    return not PullRequest.objects.filter(state="open", observed_at__lt=since).exists()
 
 
 def over(task_id: int) -> bool:

@@ -8,6 +8,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import NamedTuple
 
 from celery import current_app
@@ -59,11 +60,13 @@ def _ringer() -> _Ringer:
         return _ringers[pid]
 
 
-def ring(function: str, *, queue_name: str, **ids: object) -> None:
-    """After the commit, ask the workers of a queue to run the job function `workers.jobs.FUNCTION` with these ids."""
+def ring(function: str, *, queue_name: str, after: timedelta = timedelta(), **ids: object) -> None:
+    """After the commit, ask the workers of a queue to run the job function `workers.jobs.FUNCTION` with these ids, `after` so long."""
+    later = after.total_seconds() if after > timedelta() else None
 
     def bell(_: asyncio.AbstractEventLoop) -> None:
-        current_app.send_task(f"workers.jobs.{function}", kwargs=ids, queue=queue_name, ignore_result=True, retry=False)
+        name = f"workers.jobs.{function}"
+        current_app.send_task(name, kwargs=ids, queue=queue_name, countdown=later, ignore_result=True, retry=False)
 
     transaction.on_commit(lambda: _ringer().put(bell), robust=True)
 

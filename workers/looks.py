@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from django.db.models import F, Q
+from django.db.models import Case, F, Q, QuerySet, When
 from django.utils import timezone
 
 from orchestrator.domain import watching
@@ -18,6 +18,8 @@ from workers.toolbox import Toolbox
 # What is due so soon comes along, and so does what was rung for in passing, or is not known of this base yet: looks of a project fall together, and
 # cost the forge one question.
 TOGETHER = timedelta(seconds=15)
+A_QUESTION = 100  # pull requests that a forge shows at once
+DECIDED_TOGETHER = 25  # what somebody rang for is among the first of these, and waits for no others
 WRITES_FIRST = timedelta(seconds=5)  # between the end of a limit and the first look
 
 
@@ -25,13 +27,26 @@ def observe_due_pull_requests(tools: Toolbox) -> int:
     """Look at the pull requests that are due, one call per project, and decide where something moved."""
     now = timezone.now()
     open_ones = PullRequest.objects.filter(state="open")
-    due = open_ones.filter(Q(poll_at__isnull=True) | Q(poll_at__lte=now)).values_list("project", flat=True)
-    soon = Q(poll_at__isnull=True) | Q(poll_at__lte=now + TOGETHER)
-    along = soon | Q(rung_at__gt=F("observed_at")) | Q(mergeable__isnull=True) | ~Q(base_sha=F("project__base_sha"))
-    return sum(
-        _observe(project, list(open_ones.filter(along, project=project).select_related("task")), tools)
-        for project in Project.objects.filter(pk__in=list(due.distinct()))
-    )
+    due = open_ones.filter(_due_by(now)).values_list("project", flat=True)
+    seen = 0
+    for project in Project.objects.filter(pk__in=list(due.distinct())):
+        pulls = _looked_at_now(open_ones.filter(project=project).select_related("task"), now=now)
+        if pulls:  # else somebody was faster
+            seen += _observe(project, pulls, tools)
+    return seen
+
+
+def _looked_at_now(open_ones: QuerySet[PullRequest], *, now: datetime) -> Sequence[PullRequest]:
+    """What is due, those first for which somebody rang; then what comes along, the soonest due first, as much as the last question still takes:
+    nobody who rang waits for more."""
+    rung = Q(rung_at__gt=F("observed_at"))
+    due = list(open_ones.filter(_due_by(now)).order_by(Case(When(rung, then=0), default=1), "poll_at"))
+    wanted = rung | Q(mergeable__isnull=True) | ~Q(base_sha=F("project__base_sha")) | _due_by(now + TOGETHER)
+    return [*due, *open_ones.filter(wanted).exclude(_due_by(now)).order_by("poll_at")[: -len(due) % A_QUESTION]]
+
+
+def _due_by(moment: datetime) -> Q:
+    return Q(poll_at__isnull=True) | Q(poll_at__lte=moment)
 
 
 def _observe(project: Project, pulls: Sequence[PullRequest], tools: Toolbox) -> int:
@@ -59,7 +74,8 @@ def _observe(project: Project, pulls: Sequence[PullRequest], tools: Toolbox) -> 
         projects.mirrored(project=project, base_sha=found[0].base_sha, now=now, looked_at=ids)
     if found and found[0].base_checks:
         base_checks.record(project=project, sha=found[0].base_sha, seen=found[0].base_checks, now=now)
-    _take_in([(by_number[one.number], one) for one in found], now=now)
+    place = {number: at for at, number in enumerate(by_number)}
+    _take_in([(by_number[one.number], one) for one in sorted(found, key=lambda one: place[one.number])], now=now)
     return len(found)
 
 
@@ -70,19 +86,24 @@ def _take_in(looked: Sequence[tuple[PullRequest, PullRequestSeen]], *, now: date
     if surprises:
         pull_requests.untold(pulls=surprises, now=now)
     still: list[PullRequest] = []
+    changed: list[tuple[PullRequest, PullRequestSeen]] = []
     moved: dict[tuple[str, bool | None], list[tuple[PullRequest, PullRequestSeen]]] = {}
     for pull, seen, new in news:
         if new.only_base and not seen.conflict_files and seen.mergeable is not False:
             moved.setdefault((seen.base_sha, seen.mergeable), []).append((pull, seen))
         elif new.told or new.rest or new.base:
-            pull_requests.record(task=pull.task, seen=seen, now=now)
-            runner.decide_on(pull.task_id)
+            changed.append((pull, seen))
         else:
             still.append(pull)
+    for start in range(0, len(changed), DECIDED_TOGETHER):
+        some = changed[start : start + DECIDED_TOGETHER]
+        for pull, seen in some:
+            pull_requests.record(task=pull.task, seen=seen, now=now)
+        runner.decide_on_many([pull.task_id for pull, _ in some])
     for alike in moved.values():
         pull_requests.base_moved(pulls=[pull for pull, _ in alike], seen=alike[0][1], now=now)
-        for pull, _ in alike:
-            runner.decide_on(pull.task_id)
+        for start in range(0, len(alike), DECIDED_TOGETHER):
+            runner.decide_on_many([pull.task_id for pull, _ in alike[start : start + DECIDED_TOGETHER]])
     if still:
         pull_requests.seen_unchanged(pulls=still, at=min(seen.observed_at for _, seen in looked))
 

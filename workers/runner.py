@@ -141,16 +141,16 @@ def decide_on(task_id: int, *, only_due: bool = False) -> None:
         aside.put_aside(task_id=task_id, why=f"{type(error).__name__}: {error}", now=timezone.now())
 
 
-def decide_on_many(task_ids: Sequence[int]) -> None:
-    """Decide on many due tasks in one transaction. Where one of them stands in the way, each is decided by itself."""
+def decide_on_many(task_ids: Sequence[int], *, only_due: bool = False) -> None:
+    """Decide on many tasks in one transaction. Where one of them stands in the way, each is decided by itself."""
     try:
-        reconcile_many(task_ids=task_ids, now=timezone.now(), only_due=True)
+        reconcile_many(task_ids=task_ids, now=timezone.now(), only_due=only_due)
     except (OperationalError, InterfaceError):
         raise  # the database is away, for everybody
     except Exception:
         logger.exception("tasks are taken one by one", extra={"tasks": len(task_ids)})
         for task_id in task_ids:
-            decide_on(task_id, only_due=True)
+            decide_on(task_id, only_due=only_due)
 
 
 def unhindered(doing: str, act: Callable[[], object]) -> bool:

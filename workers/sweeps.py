@@ -33,7 +33,7 @@ def reconcile_due(*, limit: int = BATCH) -> int:
     now = timezone.now()
     due = list(Task.objects.due(now).order_by("wake_at").values_list("pk", flat=True)[:limit])
     for start in range(0, len(due), TOGETHER):
-        runner.decide_on_many(due[start : start + TOGETHER])
+        runner.decide_on_many(due[start : start + TOGETHER], only_due=True)
     return len(due)
 
 

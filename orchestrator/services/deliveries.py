@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import DateTimeField, ExpressionWrapper, F, Q, QuerySet, Value
+from django.db.models import Case, DateTimeField, ExpressionWrapper, F, Q, QuerySet, Value, When
 from django.db.models.functions import Coalesce, Greatest, Least
 
 from orchestrator import doorbell
@@ -64,7 +64,8 @@ def take_in(
     row.save(update_fields=["looked_at"])
     Project.objects.filter(_rung_before(now), pk__in=[project.pk for project in projects]).update(rung_at=now)
     if row.looked_at and urgent:
-        doorbell.ring("observe_pull_requests", queue_name="effects")
+        for after in {max((at or now) - now, timedelta()) for at in meant.values_list("poll_at", flat=True)}:
+            doorbell.ring("observe_pull_requests", queue_name="effects", after=after)
     if event == "issues":
         ProjectWorkflow.objects.filter(project__in=projects, poll_at__isnull=False).update(poll_at=now)
     if event == "push" and projects:
@@ -84,10 +85,11 @@ def rings(*, project: Project, now: datetime) -> bool:
 def _ring(meant: QuerySet[PullRequest], *, by: datetime, now: datetime) -> int:
     """Let these be looked at by then at the latest. What a look saw before its bell rang was told after all."""
     meant.filter(untold_at__gt=now - watching.BELL_IS_LATE).update(untold_at=None)
-    # What one act rings for in a row is looked at once more, and not once for each.
-    gathered = Greatest(
-        Value(by), ExpressionWrapper(F("observed_at") + watching.IN_A_ROW, output_field=DateTimeField())
-    )
+    # What one act rings for in a row is looked at at once, then once more, and not once for each.
+    once_more = ExpressionWrapper(F("observed_at") + watching.IN_A_ROW, output_field=DateTimeField())
+    answered = Q(rung_at__lte=F("observed_at"), rung_at__gt=F("observed_at") - watching.IN_A_ROW)
+    awaited = Q(rung_at__gt=F("observed_at"), poll_at__gt=now, poll_at__lte=once_more)
+    gathered = Case(When(answered | awaited, then=Greatest(Value(by), once_more)), default=Value(by))
     return meant.update(rung_at=now, poll_at=Least(Coalesce("poll_at", Value(now)), gathered))
 
 

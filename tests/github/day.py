@@ -159,6 +159,13 @@ class Day:
 
     # --- webhooks ---
 
+    def ring(self, after: timedelta = timedelta()) -> None:
+        """Let the loop look, `after` so long."""
+        if after > timedelta():
+            self._at(after, self.ring)
+        else:
+            self.rung = True
+
     def _tell(self) -> None:
         """What the repositories have heard goes out as webhooks, which take a second or three."""
         for place in self.places:
@@ -419,9 +426,9 @@ def _moved(begin: datetime) -> Iterator[Callable[[Day], None]]:
     def now() -> datetime:
         return days[0].now if days else begin
 
-    def ring(_task: str, **_: object) -> None:
+    def ring(_task: str, *, after: timedelta = timedelta(), **_: object) -> None:
         for day in days:
-            day.rung = True
+            day.ring(after)
 
     people.MEMORY.forget()
     seconds = SimpleNamespace(time=lambda: now().timestamp(), monotonic=lambda: now().timestamp())
@@ -431,7 +438,7 @@ def _moved(begin: datetime) -> Iterator[Callable[[Day], None]]:
         patch.setattr("tests.fakegithub.server.clock", now)
         for module in (budget, client, people):
             patch.setattr(module, "time", seconds)
-        patch.setattr(runner, "decide_on", lambda _: None)
+        patch.setattr(runner, "decide_on_many", lambda _: None)
         patch.setattr(doorbell, "ring", ring)
         yield days.append
     people.MEMORY.forget()

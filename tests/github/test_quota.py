@@ -80,7 +80,7 @@ def test_a_hundred_pull_requests_cost_less_than_five_points_each_an_hour(
     meter = Meter(START, chance)
     tools = replace(toolbox.real(), scm=lambda _: meter)  # type: ignore[arg-type,return-value]  # it is only asked to observe
     monkeypatch.setattr(looks.timezone, "now", lambda: meter.now)
-    monkeypatch.setattr(runner, "decide_on", lambda _: None)
+    monkeypatch.setattr(runner, "decide_on_many", lambda _: None)
     while meter.now < START + SPAN:
         looks.observe_due_pull_requests(tools)
         meter.now += TICK

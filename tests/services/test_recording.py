@@ -140,7 +140,7 @@ def test_one_task_on_which_nothing_can_be_decided_hides_none_of_its_batch(projec
     bad.project.rules.create(trigger="ci-failed", escalate_after="nonsense")
     ids = [good[0].pk, bad.pk, good[1].pk]
     Task.objects.filter(pk__in=ids).update(wake_at=timezone.now())
-    runner.decide_on_many(ids)
+    runner.decide_on_many(ids, only_due=True)
     assert all(Message.objects.filter(task=task, trigger="ci-failed").count() == 1 for task in good)
     assert "nonsense" in Interruption.objects.get(task=bad, cause__startswith="aside:").question
     assert not Job.objects.filter(task=bad, verb="StartTurn").exists()

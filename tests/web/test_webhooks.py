@@ -138,11 +138,33 @@ def test_what_is_due_sooner_stays_due(pull: PullRequest, secret: str) -> None:
     assert due(pull)
 
 
-def test_what_one_act_rings_for_in_a_row_is_looked_at_once_more(pull: PullRequest, secret: str) -> None:
-    PullRequest.objects.update(observed_at=timezone.now())
-    deliver(about(pull, action="submitted"), event="pull_request_review")
+def test_what_one_act_rings_for_in_a_row_is_looked_at_once_more(
+    pull: PullRequest, secret: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bells: list[timedelta] = []
+    monkeypatch.setattr(deliveries.doorbell, "ring", lambda *_, after, **__: bells.append(after))
+
+    def said(delivery: str) -> None:
+        answer = deliver(
+            about(pull, action="submitted"), event="pull_request_review", **{"X-GitHub-Delivery": delivery}
+        )
+        assert answer.json()["looks"] == 1
+
+    def looked() -> None:
+        now = timezone.now()
+        PullRequest.objects.update(observed_at=now, poll_at=now + watching.COLD)
+
+    looked()
+    PullRequest.objects.update(rung_at=timezone.now())  # in passing: nobody looked for that
+    said("the-first-one")
+    assert due(pull)
+    looked()
+    said("the-second-one")
+    assert not due(pull)
+    said("the-third-one")
     assert not due(pull)
     assert due(pull, within=watching.IN_A_ROW)
+    assert [round(bell.total_seconds()) for bell in bells] == [0, 5, 5]
 
 
 def test_webhooks_are_relied_on_until_a_look_sees_something_of_which_none_tells(pull: PullRequest, secret: str) -> None:
