@@ -227,7 +227,7 @@ class Day:
             return
         self.bill.happened["pushed"] += 1
         world = place.world
-        self._awaited.get("push", {}).pop(pull.head_sha, None)  # nobody can see it any more
+        self._overtake(world, pull.head_sha)
         world.branches[pull.head] = pull.head_sha = _sha(f"{world.full} {pull.number} {next(self._order)}")
         world.known_at[pull.number] = None
         world.heard.append(("push", f"refs/heads/{pull.head}", 0))
@@ -339,6 +339,13 @@ class Day:
 
     def _await(self, kind: str, name: str) -> None:
         self._awaited.setdefault(kind, {})[name] = self.now
+
+    def _overtake(self, world: Busy, head: str) -> None:
+        """Nobody can see this head any more, nor what its checks came to."""
+        gone = {head, *(str(run.id) for run in world.checks.values() if run.sha == head)}
+        for kind in ("push", "red check", "green suite"):
+            for name in gone & self._awaited.get(kind, {}).keys():
+                del self._awaited[kind][name]
 
     def _notice(self) -> None:
         """What the rows say by now was seen by now."""
