@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from orchestrator.models import Project, PullRequest, Task
-from orchestrator.ports import PullRequestSeen, PullState
+from orchestrator.ports import PullRequestSeen
 from tests.web import scenes
 from workers import looks, runner, toolbox
 from workers.plugins.scms.github import queries
@@ -52,23 +52,7 @@ class Meter:
         row = PullRequest.objects.select_related("task").get(number=number, project__key=f"p{number // 1000}")
         if self.chance.random() < 0.002:
             PullRequest.objects.filter(pk=row.pk).update(head_since=self.now)
-        return PullRequestSeen(
-            number=number,
-            url="",
-            state=PullState.OPEN,
-            branch=row.branch,
-            base_branch="main",
-            head_sha=row.head_sha,
-            base_sha=row.base_sha,
-            mergeable=row.mergeable,
-            conflict_files=(),
-            merged_sha=None,
-            required_checks=None,
-            checks=(),
-            reviews=(),
-            comments=(),
-            observed_at=self.now,
-        )
+        return scenes.seen(row, observed_at=self.now)
 
 
 def test_a_hundred_pull_requests_cost_less_than_five_points_each_an_hour(

@@ -21,10 +21,11 @@ from orchestrator.models import (
     PullRequest,
     Task,
 )
-from orchestrator.ports import CheckSeen, PullRequestSeen, PullState
+from orchestrator.ports import CheckSeen
 from orchestrator.services import base_checks, incidents, pull_requests
 from orchestrator.services.reconcile import reconcile
 from tests.lab import Lab, lab, turns
+from tests.web import scenes
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -60,23 +61,7 @@ def ran(
 def see(task: Task, *checks: CheckSeen) -> None:
     """What another forge shows of a pull request now."""
     pull = PullRequest.objects.get(task=task)
-    seen = PullRequestSeen(
-        number=pull.number,
-        url="",
-        state=PullState.OPEN,
-        branch=pull.branch,
-        base_branch="main",
-        head_sha=pull.head_sha,
-        base_sha=pull.base_sha,
-        mergeable=True,
-        conflict_files=(),
-        merged_sha=None,
-        required_checks=None,
-        checks=tuple(checks),
-        reviews=(),
-        comments=(),
-        observed_at=timezone.now(),
-    )
+    seen = scenes.seen(pull, mergeable=True, checks=tuple(checks))
     pull_requests.record(task=task, seen=seen, now=timezone.now())
     reconcile(task_id=task.pk, now=timezone.now())
     task.refresh_from_db()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from django.contrib.auth.models import User
+from django.utils import timezone
 
 from orchestrator.domain.rules import Priority, Trigger
 from orchestrator.domain.status import Attention, Outcome, TaskStatus, attention_of
@@ -28,6 +29,7 @@ from orchestrator.models import (
     Task,
     Turn,
 )
+from orchestrator.ports import PullRequestSeen, PullState
 
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
 HEAD = "4f2d9c1ab37e58d06c1b9ffa2e7d3c5580e6a1b2"
@@ -149,6 +151,28 @@ def pull(of: Task, *, state: str = "open", head: str = HEAD) -> PullRequest:
         head_since=NOW,
         observed_at=NOW,
     )
+
+
+def seen(of: PullRequest, **more: object) -> PullRequestSeen:
+    """What a look shows of it: what is known of it, but for these."""
+    same = PullRequestSeen(
+        number=of.number,
+        url="",
+        state=PullState.OPEN,
+        branch=of.branch,
+        base_branch="main",
+        head_sha=of.head_sha,
+        base_sha=of.base_sha,
+        mergeable=of.mergeable,
+        conflict_files=(),
+        merged_sha=None,
+        required_checks=None,
+        checks=(),
+        reviews=(),
+        comments=(),
+        observed_at=timezone.now(),
+    )
+    return replace(same, **more)  # type: ignore[arg-type]
 
 
 def check(of: PullRequest, name: str = "unit", conclusion: str = "success", log: str = "") -> Check:

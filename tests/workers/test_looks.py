@@ -12,7 +12,7 @@ import pytest
 from django.utils import timezone
 
 from orchestrator.models import Project, PullRequest
-from orchestrator.ports import PullRequestSeen, PullState
+from orchestrator.ports import PullRequestSeen
 from tests.web import scenes
 from workers import looks, toolbox
 
@@ -41,50 +41,6 @@ def pull(project: Project, **fields: object) -> int:
     return made.number
 
 
-def pushed(number: int) -> PullRequestSeen:
-    """What a look shows of it after a push."""
-    row = PullRequest.objects.get(number=number)
-    return PullRequestSeen(
-        number=number,
-        url="",
-        state=PullState.OPEN,
-        branch=row.branch,
-        base_branch="main",
-        head_sha="d" * 40,
-        base_sha=row.base_sha,
-        mergeable=row.mergeable,
-        conflict_files=(),
-        merged_sha=None,
-        required_checks=None,
-        checks=(),
-        reviews=(),
-        comments=(),
-        observed_at=timezone.now(),
-    )
-
-
-def test_what_was_rung_for_and_what_is_not_known_of_this_base_comes_along_with_what_is_due() -> None:
-    project, now = scenes.project(base_sha=BASE), timezone.now()
-    pull(project)
-    along = [
-        pull(project, rung_at=now + timedelta(seconds=1)),
-        pull(project, mergeable=None),
-        pull(project, base_sha="a" * 40),
-        pull(project, poll_at=now + looks.TOGETHER / 2),
-    ]
-    assert looked_at() == []
-    due = pull(project, poll_at=now)
-    assert looked_at() == [*along, due]
-
-
-def test_no_more_comes_along_than_the_last_question_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(looks, "A_QUESTION", 4)
-    project, now = scenes.project(base_sha="c" * 40), timezone.now()  # it moved, for all of them
-    numbers = [pull(project, poll_at=now + timedelta(minutes=9 - n)) for n in range(9)]
-    due = pull(project, poll_at=now)
-    assert looked_at() == sorted([due, *numbers[-3:]])
-
-
 def test_what_was_rung_for_is_decided_on_before_the_others_of_a_large_look(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(looks, "DECIDED_TOGETHER", 2)
     decided: list[Sequence[int]] = []
@@ -94,7 +50,7 @@ def test_what_was_rung_for_is_decided_on_before_the_others_of_a_large_look(monke
     rung = pull(project, poll_at=now, rung_at=now, observed_at=now - timedelta(minutes=5))
 
     def observe(numbers: Sequence[int], **_: object) -> list[PullRequestSeen]:
-        return [pushed(number) for number in numbers]
+        return [scenes.seen(one, head_sha="d" * 40) for one in PullRequest.objects.filter(number__in=numbers)]
 
     looks.observe_due_pull_requests(replace(toolbox.real(), scm=lambda _: SimpleNamespace(observe=observe)))
     tasks = dict(PullRequest.objects.values_list("number", "task"))
