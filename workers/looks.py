@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from django.db.models import Case, F, Q, QuerySet, When
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from orchestrator.domain import watching
@@ -19,8 +19,10 @@ from workers.toolbox import Toolbox
 # cost the forge one question.
 TOGETHER = timedelta(seconds=15)
 A_QUESTION = 100  # pull requests that a forge shows at once
-DECIDED_TOGETHER = 25  # what somebody rang for is among the first of these, and waits for no others
+DECIDED_TOGETHER = 25
 WRITES_FIRST = timedelta(seconds=5)  # between the end of a limit and the first look
+
+_Looked = tuple[PullRequest, PullRequestSeen]
 
 
 def observe_due_pull_requests(tools: Toolbox) -> int:
@@ -30,18 +32,21 @@ def observe_due_pull_requests(tools: Toolbox) -> int:
     due = open_ones.filter(_due_by(now)).values_list("project", flat=True)
     seen = 0
     for project in Project.objects.filter(pk__in=list(due.distinct())):
-        pulls = _looked_at_now(open_ones.filter(project=project).select_related("task"), now=now)
+        pulls = _looked_at_now(open_ones.filter(project=project).select_related("task__project"), now=now)
         if pulls:  # else somebody was faster
             seen += _observe(project, pulls, tools)
     return seen
 
 
 def _looked_at_now(open_ones: QuerySet[PullRequest], *, now: datetime) -> Sequence[PullRequest]:
-    """What is due, those first for which somebody rang; then what comes along, the soonest due first, as much as the last question still takes:
-    nobody who rang waits for more."""
-    rung = Q(rung_at__gt=F("observed_at"))
-    due = list(open_ones.filter(_due_by(now)).order_by(Case(When(rung, then=0), default=1), "poll_at"))
-    wanted = rung | Q(mergeable__isnull=True) | ~Q(base_sha=F("project__base_sha")) | _due_by(now + TOGETHER)
+    """What is due, and what comes along, the soonest due first, as much as the last question still takes: nobody who rang waits for more."""
+    due = list(open_ones.filter(_due_by(now)))
+    wanted = (
+        Q(rung_at__gt=F("observed_at"))
+        | Q(mergeable__isnull=True)
+        | ~Q(base_sha=F("project__base_sha"))
+        | _due_by(now + TOGETHER)
+    )
     return [*due, *open_ones.filter(wanted).exclude(_due_by(now)).order_by("poll_at")[: -len(due) % A_QUESTION]]
 
 
@@ -74,20 +79,19 @@ def _observe(project: Project, pulls: Sequence[PullRequest], tools: Toolbox) -> 
         projects.mirrored(project=project, base_sha=found[0].base_sha, now=now, looked_at=ids)
     if found and found[0].base_checks:
         base_checks.record(project=project, sha=found[0].base_sha, seen=found[0].base_checks, now=now)
-    place = {number: at for at, number in enumerate(by_number)}
-    _take_in([(by_number[one.number], one) for one in sorted(found, key=lambda one: place[one.number])], now=now)
+    _take_in([(by_number[one.number], one) for one in found], now=now)
     return len(found)
 
 
-def _take_in(looked: Sequence[tuple[PullRequest, PullRequestSeen]], *, now: datetime) -> None:
-    """What is new is recorded and decided on; the rest was only seen."""
+def _take_in(looked: Sequence[_Looked], *, now: datetime) -> None:
+    """What is new is recorded and decided on, first what was rung for; the rest was only seen."""
     news = [(pull, seen, pull_requests.News.of(pull, seen)) for pull, seen in looked]
     surprises = [pull for pull, _, new in news if new.told and pull.seen]
     if surprises:
         pull_requests.untold(pulls=surprises, now=now)
     still: list[PullRequest] = []
-    changed: list[tuple[PullRequest, PullRequestSeen]] = []
-    moved: dict[tuple[str, bool | None], list[tuple[PullRequest, PullRequestSeen]]] = {}
+    changed: list[_Looked] = []
+    moved: dict[tuple[str, bool | None], list[_Looked]] = {}
     for pull, seen, new in news:
         if new.only_base and not seen.conflict_files and seen.mergeable is not False:
             moved.setdefault((seen.base_sha, seen.mergeable), []).append((pull, seen))
@@ -95,17 +99,26 @@ def _take_in(looked: Sequence[tuple[PullRequest, PullRequestSeen]], *, now: date
             changed.append((pull, seen))
         else:
             still.append(pull)
-    for start in range(0, len(changed), DECIDED_TOGETHER):
-        some = changed[start : start + DECIDED_TOGETHER]
+    rung = [one for one in changed if _rung_for(one[0])]
+    others = [one for one in changed if not _rung_for(one[0])]
+    for some in [*_few(rung), *_few(others)]:
         for pull, seen in some:
             pull_requests.record(task=pull.task, seen=seen, now=now)
         runner.decide_on_many([pull.task_id for pull, _ in some])
     for alike in moved.values():
         pull_requests.base_moved(pulls=[pull for pull, _ in alike], seen=alike[0][1], now=now)
-        for start in range(0, len(alike), DECIDED_TOGETHER):
-            runner.decide_on_many([pull.task_id for pull, _ in alike[start : start + DECIDED_TOGETHER]])
+        for some in _few(alike):
+            runner.decide_on_many([pull.task_id for pull, _ in some])
     if still:
         pull_requests.seen_unchanged(pulls=still, at=min(seen.observed_at for _, seen in looked))
+
+
+def _rung_for(pull: PullRequest) -> bool:
+    return pull.rung_at is not None and pull.rung_at > pull.observed_at
+
+
+def _few(looked: Sequence[_Looked]) -> list[Sequence[_Looked]]:
+    return [looked[start : start + DECIDED_TOGETHER] for start in range(0, len(looked), DECIDED_TOGETHER)]
 
 
 def _look_again_later(

@@ -41,6 +41,28 @@ def pull(project: Project, **fields: object) -> int:
     return made.number
 
 
+def test_what_was_rung_for_and_what_is_not_known_of_this_base_comes_along_with_what_is_due() -> None:
+    project, now = scenes.project(base_sha=BASE), timezone.now()
+    pull(project)
+    along = [
+        pull(project, rung_at=now + timedelta(seconds=1)),
+        pull(project, mergeable=None),
+        pull(project, base_sha="a" * 40),
+        pull(project, poll_at=now + looks.TOGETHER / 2),
+    ]
+    assert looked_at() == []
+    due = pull(project, poll_at=now)
+    assert looked_at() == [*along, due]
+
+
+def test_no_more_comes_along_than_the_last_question_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(looks, "A_QUESTION", 4)
+    project, now = scenes.project(base_sha="c" * 40), timezone.now()  # it moved, for all of them
+    numbers = [pull(project, poll_at=now + timedelta(minutes=9 - n)) for n in range(9)]
+    due = pull(project, poll_at=now)
+    assert looked_at() == sorted([due, *numbers[-3:]])
+
+
 def test_what_was_rung_for_is_decided_on_before_the_others_of_a_large_look(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(looks, "DECIDED_TOGETHER", 2)
     decided: list[Sequence[int]] = []
@@ -54,6 +76,4 @@ def test_what_was_rung_for_is_decided_on_before_the_others_of_a_large_look(monke
 
     looks.observe_due_pull_requests(replace(toolbox.real(), scm=lambda _: SimpleNamespace(observe=observe)))
     tasks = dict(PullRequest.objects.values_list("number", "task"))
-    assert [len(some) for some in decided] == [2, 2, 1]
-    assert decided[0][0] == tasks[rung]
-    assert sorted(one for some in decided for one in some) == sorted(tasks[number] for number in [*early, rung])
+    assert decided == [[tasks[rung]], *([tasks[one] for one in early[n : n + 2]] for n in (0, 2))]
