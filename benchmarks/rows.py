@@ -13,7 +13,7 @@ from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_K
 from django.contrib.auth.models import User
 from django.contrib.sessions.backends.db import SessionStore
 from django.db import connection, transaction
-from django.db.models import F, Q
+from django.db.models import F
 from django.utils import timezone
 
 from orchestrator.domain.status import Attention, TaskStatus
@@ -191,10 +191,14 @@ def watched(numbers: Sequence[int], *, head: str) -> None:
     PullRequest.objects.bulk_update(rows, ["number", "poll_at"], batch_size=500)
 
 
-def all_known(since: datetime) -> bool:
-    """Whether each open pull request was looked at since then, and its forge has said whether it can be merged."""
-    unknown = Q(observed_at__lt=since) | Q(mergeable__isnull=True)
-    return not PullRequest.objects.filter(unknown, state="open").exists()
+def all_looked_at(since: datetime) -> bool:
+    """Whether each open pull request was looked at since then."""
+    return not PullRequest.objects.filter(state="open", observed_at__lt=since).exists()
+
+
+def look_now() -> None:
+    """Let all open pull requests be looked at."""
+    PullRequest.objects.filter(state="open").update(poll_at=timezone.now())
 
 
 def over(task_id: int) -> bool:
