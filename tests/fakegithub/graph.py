@@ -173,7 +173,10 @@ class _Root:
         return {"cost": 1, "remaining": 4000, "resetAt": "2030-01-01T00:00:00Z"}
 
     def repository(self, _info: object, owner: str, name: str, **_: object) -> Any:
-        if f"{owner}/{name}" != self._world.full or self._world.people.get(self._who, "none") == "none":
+        if (
+            f"{owner}/{name}" not in {self._world.full, self._world.former}
+            or self._world.people.get(self._who, "none") == "none"
+        ):
             raise _absent(f"Could not resolve to a Repository with the name '{owner}/{name}'.")
         return _Repository(self._graph)
 

@@ -98,6 +98,18 @@ class FakeGitHub:
         """The one that is asked about."""
         return self if full == self.world.full else self.neighbours.get(full)
 
+    def moved_to(self, path: str, query: Mapping[str, str]) -> str | None:
+        """Where a path under the former name is found now."""
+        start = f"/repos/{self.world.former}"
+        if not self.world.former or not f"{path}/".startswith(f"{start}/"):
+            return None
+        asked = f"?{urllib.parse.urlencode(query)}" if query else ""
+        return f"{self.base}/repositories/1{path.removeprefix(start)}{asked}"
+
+    def rename(self, full: str) -> None:
+        """Its owner gives it another name."""
+        self.world.former, self.world.full = self.world.full, full
+
     def meant(self, variables: Mapping[str, Any]) -> FakeGitHub:
         """The repository that a query is about, by its name or by the threads that it names."""
         there = self.repository(f"{variables.get('owner')}/{variables.get('name')}")
@@ -187,6 +199,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _api(self, path: str, query: dict[str, str], raw: bytes) -> None:
         github, what = self.github, f"{self.command} {path}"
+        path = re.sub(r"^/repositories/1(?=/|$)", f"/repos/{github.world.full}", path)
         github.asked.append(what)
         time.sleep(github.latency)
         who = self._who()
@@ -201,6 +214,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._go_wrong(fault, self._limits(resource))
             return
         content = json.loads(raw) if raw else None
+        elsewhere = github.moved_to(path, query)
+        if elsewhere is not None:
+            status, message = 301 if self.command == "GET" else 307, "Moved Permanently"
+            self._say_json(status, {"message": message, "url": elsewhere}, [("location", elsewhere)])
+            return
         with github.world.lock:
             refusal = self._too_much(resource, content)
             if refusal is not None:

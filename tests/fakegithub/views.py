@@ -61,7 +61,7 @@ class Views:
             full_name=self.world.full,
             default_branch="main",
             clone_url=f"{self.base}/{self.world.full}.git",
-            owner={**self.user(OWNER), "type": "Organization"},
+            owner={**self.user(self.world.full.partition("/")[0]), "type": "Organization"},
             organization=None,
         )
         body.setdefault("language", None)

@@ -123,6 +123,7 @@ class World:
 
     git_dir: Path
     full: str = FULL  # OWNER/NAME
+    former: str = ""  # the one before that, by which it is still found
     heard: list[tuple[str, str, int]] = field(default_factory=list)  # event, action, pull request or issue
     pushes: list[Push] = field(default_factory=list)
     people: dict[str, str] = field(default_factory=dict)  # login -> admin | write | read | none

@@ -70,6 +70,25 @@ def test_a_pull_request_whose_opening_was_not_answered_is_found_and_not_opened_a
     assert len(scene.github.world.pulls) == 1
 
 
+@pytest.mark.parametrize("others", [0, 1])
+def test_in_a_renamed_repository_each_branch_gets_its_own_pull_request_once(scene: Scene, others: int) -> None:
+    scene.push("theirs")
+    for _ in range(others):
+        scene.open("theirs")
+    mine = scene.push()
+    scene.github.rename("newco/shop")
+    if not others:  # nothing told us that it moved, before we wrote
+        with pytest.raises(Unavailable, match="GitHub has moved acme/demo to newco/shop"):
+            scene.forge.open_pull_request(proposal())
+        assert scene.github.world.pulls == {}
+    seen = scene.forge.open_pull_request(proposal())
+    assert (seen.branch, seen.head_sha) == (BRANCH, mine)
+    assert scene.forge.open_pull_request(proposal()).number == seen.number
+    assert len(scene.github.world.pulls) == others + 1
+    scene.forge.comment(seen.number, marker="ao-9", body="Done.")
+    assert len(scene.github.world.remarks[seen.number]) == 1
+
+
 def test_an_opening_that_failed_before_it_happened_is_worth_another_try(scene: Scene) -> None:
     scene.push()
     scene.github.fail(r"POST .*/pulls$", 502)

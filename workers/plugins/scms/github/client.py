@@ -23,6 +23,9 @@ from workers.plugins.scms.github.budget import Budget
 API = "https://api.github.com"
 ONE_CALL = 15  # seconds
 DOORS = 32  # connections that a thread keeps
+KNOWN_FOR = 3600.0  # seconds for which a present name is used without asking
+_MOVED: dict[tuple[str, str], tuple[str, float]] = {}  # by API and name: the present name, and until when it is used
+_ELSEWHERE = {HTTPStatus.MOVED_PERMANENTLY, HTTPStatus.TEMPORARY_REDIRECT, HTTPStatus.PERMANENT_REDIRECT}
 _SECONDARY = re.compile(r"secondary rate limit|abuse detection|too many requests", re.IGNORECASE)
 _SECONDARY_WAIT = timedelta(minutes=1)  # what GitHub asks for where it names no time
 _FOR_GOOD = {"FORBIDDEN", "INSUFFICIENT_SCOPES", "UNPROCESSABLE"}  # kinds of errors that come again
@@ -39,7 +42,7 @@ class Answer:
 
     @property
     def ok(self) -> bool:
-        return self.status < HTTPStatus.BAD_REQUEST
+        return self.status < HTTPStatus.MULTIPLE_CHOICES
 
     @property
     def message(self) -> str:
@@ -80,11 +83,22 @@ class Client:
     patient: bool = False
 
     def get(self, path: str, **parameters: str | int) -> Answer:
-        return self._call("GET", self._url(path), parameters={key: str(value) for key, value in parameters.items()})
+        given = {key: str(value) for key, value in parameters.items()}
+        answer = self._call("GET", self._url(path), parameters=given)
+        if parameters and self._speaks_of_another(answer.body) and self._has_moved():
+            # PyGithub goes where GitHub points to, and leaves the parameters behind: this was another question.
+            return self._call("GET", self._url(path), parameters=given)
+        return answer
 
     def write(self, verb: str, path: str, content: Mapping[str, object] | None = None) -> Answer:
-        """Change something; the answer is the caller's to judge, also where it is a refusal."""
-        return self._call(verb, self._url(path), content=content, writes=True)
+        """Change something; the answer is the caller's to judge, also where it is a refusal. What is written to the former name of a repository
+        is not done: look-ups and writes have to begin anew under its present one."""
+        answer = self._call(verb, self._url(path), content=content, writes=True)
+        if answer.status in _ELSEWHERE and self._has_moved():
+            raise Unavailable(
+                f"GitHub has moved {self.repository} to {self._present}, where we look from now on: give the project its new address"
+            )
+        return answer
 
     def graphql(self, query: str, variables: Mapping[str, object], *, writes: bool = False) -> Mapping[str, Any]:
         """The `data` of a query. Parts that GitHub could not answer are null in it; without any data, or where what `writes` was not done, its
@@ -142,7 +156,31 @@ class Client:
     # --- inside ---
 
     def _url(self, path: str) -> str:
-        return path if path.startswith(("/", "http")) else f"/repos/{self.repository}/{path}".rstrip("/")
+        return path if path.startswith(("/", "http")) else f"/repos/{self._present}/{path}".rstrip("/")
+
+    @property
+    def _present(self) -> str:
+        """What the repository is called now, as far as we know."""
+        name, until = _MOVED.get((self.api_url, self.repository), (self.repository, 0.0))
+        return name if time.monotonic() < until else self.repository
+
+    def _speaks_of_another(self, body: Any) -> bool:
+        """Whether an answer is about something in a repository of another name."""
+        first = body[0] if isinstance(body, list) and body else body
+        url = first.get("url") if isinstance(first, dict) else None
+        start = f"{self.api_url}/repos/"
+        if not isinstance(url, str) or not url.startswith(start):
+            return False
+        return "/".join(url.removeprefix(start).split("/")[:2]).lower() != self._present.lower()
+
+    def _has_moved(self) -> bool:
+        """Ask for the repository's present name, and use it for a while: somebody else may get the former one."""
+        body = self._call("GET", f"/repos/{self.repository}").body
+        name = body.get("full_name") if isinstance(body, dict) else None
+        if not isinstance(name, str) or name.lower() == self._present.lower():
+            return False
+        _MOVED[self.api_url, self.repository] = (name, time.monotonic() + KNOWN_FOR)
+        return True
 
     def _call(
         self,
