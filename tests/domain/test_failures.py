@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -178,22 +180,22 @@ def test_a_text_is_squeezed_to_its_cap(text: str, cap: int) -> None:
     assert len(squeezed(text, cap).encode()) <= max(cap, 0)
 
 
-def _seconds(log: str) -> float:
+def _seconds(log: str, read: Callable[[str], object] = failure_of) -> float:
     """The best of three: other processes have their time, too."""
     spans = []
     for _ in range(3):
         begun = time.process_time()
-        failure_of(log)
+        read(log)
         spans.append(time.process_time() - begun)
     return min(spans)
 
 
-def test_a_megabyte_of_log_is_read_in_a_tenth_of_a_second() -> None:
+def test_an_ordinary_log_is_read_in_the_time_in_which_its_words_are_found_twice() -> None:
     log = "".join(
         f"2026-11-25T10:00:00.0000000Z line {n} of a build that says a lot of ordinary things\n" for n in range(12_000)
     )
     assert len(log) > 1_000_000
-    assert _seconds(log) < 0.1
+    assert _seconds(log) < 2 * _seconds(log, re.compile(r"\w+").findall)
 
 
 @pytest.mark.parametrize(
