@@ -72,7 +72,9 @@ def test_what_was_rung_for_is_decided_on_before_the_others_of_a_large_look(monke
     rung = pull(project, poll_at=now, rung_at=now, observed_at=now - timedelta(minutes=5))
 
     def observe(numbers: Sequence[int], **_: object) -> list[PullRequestSeen]:
-        return [scenes.seen(one, head_sha="d" * 40) for one in PullRequest.objects.filter(number__in=numbers)]
+        return [
+            scenes.seen(one, head_sha="d" * 40) for one in PullRequest.objects.filter(number__in=numbers).order_by("pk")
+        ]
 
     looks.observe_due_pull_requests(replace(toolbox.real(), scm=lambda _: SimpleNamespace(observe=observe)))
     tasks = dict(PullRequest.objects.values_list("number", "task"))
